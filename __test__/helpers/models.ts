@@ -1,0 +1,42 @@
+/** Small models made on the spot, always the same. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { f32, type Tensor, writeSafetensors } from './safetensors.js';
+
+/** Normally distributed values from a fixed seed. */
+export function gaussian(count: number, seed = 1): Float32Array {
+  let state = seed >>> 0;
+  const uniform = () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return (state + 1) / 4_294_967_297;
+  };
+  return Float32Array.from(
+    { length: count },
+    () => 0.02 * Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()),
+  );
+}
+
+/** A DiT with a few blocks of one square Linear: enough for every step of a job. */
+export function ditTensors(blocks: number, width: number): Record<string, Tensor> {
+  const tensors: Record<string, Tensor> = {};
+  for (let block = 0; block < blocks; block += 1) {
+    const name = `transformer_blocks.${block}.attn1.to_q`;
+    tensors[`${name}.weight`] = f32([width, width], gaussian(width * width, block + 1));
+    tensors[`${name}.bias`] = f32([width], new Float32Array(width));
+  }
+  return tensors;
+}
+
+/** Writes a component folder and returns its path. */
+export function writeModel(
+  parent: string,
+  tensors: Readonly<Record<string, Tensor>> = ditTensors(4, 128),
+  name = 'model',
+): string {
+  const folder = path.join(parent, name);
+  mkdirSync(folder);
+  const config = { _class_name: 'DiTTransformer2DModel', _diffusers_version: '0.42.1', num_layers: 4 };
+  writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
+  writeSafetensors(path.join(folder, 'diffusion_pytorch_model.safetensors'), tensors);
+  return folder;
+}

@@ -1,0 +1,40 @@
+/** Writes small .safetensors files, right ones and wrong ones. */
+import { writeFileSync } from 'node:fs';
+
+export interface Tensor {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array;
+}
+
+/** What stands in the header of a file, for tests that damage it. */
+export type Header = Record<string, unknown>;
+
+export function f32(shape: readonly number[], values: Float32Array): Tensor {
+  return { dtype: 'F32', shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
+}
+
+/** The bytes of a file. `damage` may change the header before it is written. */
+export function encode(
+  tensors: Readonly<Record<string, Tensor>>,
+  metadata: Readonly<Record<string, string>> = {},
+  damage: (header: Header) => Header = (header) => header,
+): Buffer {
+  const header: Header = Object.keys(metadata).length === 0 ? {} : { __metadata__: metadata };
+  const parts: Uint8Array[] = [];
+  let offset = 0;
+  for (const [name, { dtype, shape, data }] of Object.entries(tensors)) {
+    header[name] = { dtype, shape, data_offsets: [offset, offset + data.byteLength] };
+    offset += data.byteLength;
+    parts.push(data);
+  }
+  const text = Buffer.from(JSON.stringify(damage(header)));
+  const padded = Buffer.concat([text, Buffer.alloc((8 - (text.length % 8)) % 8, ' ')]);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(padded.length));
+  return Buffer.concat([length, padded, ...parts]);
+}
+
+export function writeSafetensors(file: string, tensors: Readonly<Record<string, Tensor>>): void {
+  writeFileSync(file, encode(tensors));
+}

@@ -1,0 +1,9 @@
+//! A job's configuration: what the caller gave, the profiles that fill the gaps, and the result.
+
+mod given;
+mod profile;
+mod resolved;
+
+pub use given::GivenConfig;
+pub use profile::{Mode, Profile, ProfileDefaults};
+pub use resolved::{Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};

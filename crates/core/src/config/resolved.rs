@@ -1,0 +1,159 @@
+//! The configuration after defaults: nothing in it is optional that the engine has to decide.
+
+use super::profile::{Mode, Profile};
+use crate::bits::BitWidth;
+use crate::dtype::Dtype;
+use crate::modality::Modality;
+use crate::scheme::{Method, ZeroKind};
+use serde::{Deserialize, Serialize};
+
+/// The rounding method as the caller names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MethodChoice {
+    /// The best that the inputs allow: `mse` without calibration.
+    Auto,
+    /// Min/max.
+    Rtn,
+    /// Searched.
+    Mse,
+}
+
+impl MethodChoice {
+    /// The method without calibration.
+    pub const fn resolve(self) -> Method {
+        match self {
+            Self::Rtn => Method::Rtn,
+            Self::Auto | Self::Mse => Method::Mse,
+        }
+    }
+}
+
+/// The layout as the caller names it, `auto` already replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// SDNQ's safetensors: diffusers opens it.
+    Sdnq,
+    /// Dequantized to the source's types: any loader opens it.
+    Plain,
+}
+
+impl Layout {
+    /// The name in options and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sdnq => "sdnq",
+            Self::Plain => "plain",
+        }
+    }
+}
+
+/// Element type of the `plain` layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlainDtype {
+    /// Each tensor's own.
+    Source,
+    /// The decoded values as they are.
+    F32,
+    /// Rounded to IEEE half.
+    F16,
+    /// Rounded to bfloat16.
+    Bf16,
+}
+
+impl PlainDtype {
+    /// For a tensor whose source type is given. Decoded values are single precision, so doubles become F32.
+    pub const fn resolve(self, source: Dtype) -> Dtype {
+        match (self, source) {
+            (Self::F32, _) | (Self::Source, Dtype::F64) => Dtype::F32,
+            (Self::F16, _) => Dtype::F16,
+            (Self::Bf16, _) => Dtype::Bf16,
+            (Self::Source, source) => source,
+        }
+    }
+}
+
+/// The first-block rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protect {
+    /// First block (UNets: last up block too) one width up.
+    Auto,
+    /// Every block at the job's width.
+    None,
+}
+
+/// What to do with tensors that hold NaN or infinities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NonFinitePolicy {
+    /// End the job.
+    Error,
+    /// Carry the tensor over as it is.
+    Keep,
+}
+
+/// The configuration after defaults.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "these are the public options, one field each")]
+pub struct ResolvedConfig {
+    /// With a time axis or without.
+    pub mode: Mode,
+    /// The profile behind the defaults.
+    pub deployment_profile: Profile,
+    /// Bits per code.
+    pub bit_width: BitWidth,
+    /// Wanted group size.
+    pub group_size: usize,
+    /// Time groups.
+    pub num_time_groups: u32,
+    /// Time-aware statistics.
+    pub enable_time_aware: bool,
+    /// Rotation.
+    pub enable_spatial: bool,
+    /// Calibration rows per layer and step, at most.
+    pub calibration_samples: u32,
+    /// Rounding method.
+    pub method: MethodChoice,
+    /// No zero point.
+    pub symmetric: bool,
+    /// Similarity every layer must reach.
+    pub min_accuracy: f64,
+    /// Stop at the first failing layer.
+    pub fail_fast: bool,
+    /// Given by the caller; otherwise detected.
+    pub modality: Option<Modality>,
+    /// Layout to write.
+    pub layout: Layout,
+    /// Element type of the `plain` layout.
+    pub plain_dtype: PlainDtype,
+    /// The first-block rule.
+    pub protect_blocks: Protect,
+    /// Components to quantize; `None`: the denoiser.
+    pub components: Option<Vec<String>>,
+    /// Names or globs of layers to leave alone.
+    pub skip_layers: Vec<String>,
+    /// Names or globs with a width of their own; 16 keeps the layer as it is.
+    #[serde(serialize_with = "as_record")]
+    pub layer_bit_widths: Vec<(String, u8)>,
+    /// Worker threads; 0: as many as cores.
+    pub num_threads: usize,
+    /// NaN and infinities.
+    pub non_finite: NonFinitePolicy,
+    /// Replace an existing output.
+    pub overwrite: bool,
+}
+
+fn as_record<S: serde::Serializer>(pairs: &[(String, u8)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(k, v)| (k, v)))
+}
+
+impl ResolvedConfig {
+    /// What stands at code 0.
+    pub const fn zero_kind(&self) -> ZeroKind {
+        if self.symmetric { ZeroKind::None } else { ZeroKind::Float }
+    }
+}

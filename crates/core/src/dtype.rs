@@ -1,0 +1,64 @@
+//! Element types of tensors in a safetensors file.
+
+/// What can be done with a tensor of some element type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// IEEE double.
+    F64,
+    /// IEEE single.
+    F32,
+    /// IEEE half.
+    F16,
+    /// bfloat16: the upper half of an IEEE single.
+    Bf16,
+    /// Integers and booleans: carried over unchanged, never quantized. Holds the format's own name and the bytes per element.
+    Carried(&'static str, usize),
+}
+
+const CARRIED: [(&str, usize); 9] =
+    [("BOOL", 1), ("U8", 1), ("I8", 1), ("U16", 2), ("I16", 2), ("U32", 4), ("I32", 4), ("U64", 8), ("I64", 8)];
+
+impl Dtype {
+    /// From the name in a safetensors header; `None` for types that are not supported (complex, 8-bit and smaller floats).
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "F64" => Some(Self::F64),
+            "F32" => Some(Self::F32),
+            "F16" => Some(Self::F16),
+            "BF16" => Some(Self::Bf16),
+            _ => CARRIED.iter().find(|(n, _)| *n == name).map(|&(n, s)| Self::Carried(n, s)),
+        }
+    }
+
+    /// The name in a safetensors header.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "F64",
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::Carried(name, _) => name,
+        }
+    }
+
+    /// Bytes per element.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F64 => 8,
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Carried(_, size) => size,
+        }
+    }
+
+    /// Whether values of this type are floating point, and so can be quantized.
+    pub const fn is_float(self) -> bool {
+        !matches!(self, Self::Carried(..))
+    }
+}
+
+impl std::fmt::Display for Dtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,70 @@
+//! What a running job tells of itself.
+
+use serde::Serialize;
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Options are checked.
+    #[default]
+    Config,
+    /// Files are found and headers read.
+    Open,
+    /// Schemes and offsets are decided.
+    Plan,
+    /// Calibration is read.
+    Calibrate,
+    /// Layers are encoded.
+    Quantize,
+    /// Two models are compared.
+    Validate,
+    /// Files are synced and renamed.
+    Commit,
+}
+
+/// One progress event, as the callback gets it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgressEvent {
+    /// Where the job stands.
+    pub phase: Phase,
+    /// 0..=1 of the planned bytes; never falls.
+    pub fraction: f64,
+    /// Layers finished.
+    pub layers_done: u64,
+    /// Layers planned.
+    pub layers_total: u64,
+    /// The layer finished or worked on last.
+    pub layer: Option<String>,
+    /// Source bytes processed.
+    pub bytes_done: u64,
+    /// Source bytes planned.
+    pub bytes_total: u64,
+    /// Milliseconds since the job began.
+    pub elapsed_ms: u64,
+    /// Milliseconds left; `None` until a second has passed and a layer is done.
+    pub eta_ms: Option<u64>,
+    /// Repeated file operations.
+    pub retries: u64,
+    /// Steps down in memory or device.
+    pub degradations: u64,
+    /// One line for people.
+    pub message: String,
+    /// Set by the facade on the last event only.
+    pub r#final: bool,
+}
+
+/// Receives progress events, on any thread of the job.
+pub trait ProgressSink: Send + Sync {
+    /// Takes one event; must not block.
+    fn event(&self, event: ProgressEvent);
+}
+
+/// For callers who do not listen.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl ProgressSink for Silent {
+    fn event(&self, _event: ProgressEvent) {}
+}

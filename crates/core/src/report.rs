@@ -1,0 +1,199 @@
+//! What a finished job tells: the figures are computed from the bytes that were written.
+
+use crate::bits::BitWidth;
+use crate::scheme::{Method, ScaleDtype};
+use serde::Serialize;
+use serde_json::Value;
+
+/// A warning: something the user should know, that did not end the job.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Warning {
+    /// `AQ_WARN_…`.
+    pub code: &'static str,
+    /// One sentence.
+    pub message: String,
+    /// Data behind the sentence.
+    pub details: Value,
+}
+
+/// Error figures of one layer or of all: accumulated in f64.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// Cosine between original and decoded weights.
+    pub cosine: f64,
+    /// 10 log10(signal / error); 200 where there is no error.
+    pub sqnr_db: f64,
+    /// The lowest cosine of any output row.
+    pub worst_row_cosine: f64,
+    /// The largest absolute difference of one weight.
+    pub max_abs_error: f64,
+}
+
+/// The scheme a layer ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SchemeReport {
+    /// Bits per code.
+    pub bits: BitWidth,
+    /// Wanted group size.
+    pub group_size: usize,
+    /// Stored group size (the loader's rule).
+    pub stored_group_size: usize,
+    /// No zero point.
+    pub symmetric: bool,
+    /// How codes were chosen.
+    pub method: Method,
+    /// Stored type of scales and zeros.
+    pub scale_dtype: ScaleDtype,
+}
+
+/// One attempt at a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// The width tried.
+    pub bit_width: BitWidth,
+    /// The similarity reached.
+    pub similarity: f64,
+}
+
+/// A width that was raised because the narrower one missed the threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Fallback {
+    /// The planned width.
+    pub from: BitWidth,
+    /// The width that passed.
+    pub to: BitWidth,
+}
+
+/// How a layer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LayerOutcome {
+    /// At the planned width.
+    Quantized,
+    /// At a wider one.
+    Raised,
+    /// At none.
+    Failed,
+}
+
+/// One quantized layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerReport {
+    /// Module name; `component/layer` when several components are quantized.
+    pub name: String,
+    /// Shape of the weight.
+    pub shape: Vec<u64>,
+    /// Number of weights.
+    pub parameters: u64,
+    /// The role its name gave it.
+    pub role: String,
+    /// How it ended.
+    pub outcome: LayerOutcome,
+    /// The scheme it ended with.
+    pub scheme: SchemeReport,
+    /// Bytes on disk (codes, scales, zeros) * 8 / weights.
+    pub bits_per_weight: f64,
+    /// Error figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// Every width tried, in order.
+    pub attempts: Vec<Attempt>,
+    /// Set when the width was raised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
+}
+
+/// Something that was left as it is, or left behind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Skipped {
+    /// Layer or file.
+    pub name: String,
+    /// Why, in words.
+    pub why: String,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// A component of the model and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentReport {
+    /// Folder name; empty for a model that is one component.
+    pub name: String,
+    /// Class in its config, if any.
+    pub class_name: Option<String>,
+    /// Whether its layers were quantized.
+    pub quantized: bool,
+    /// Quantized layers.
+    pub layers: u64,
+    /// Parameters in its weight files.
+    pub parameters: u64,
+}
+
+/// What did the arithmetic.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BackendReport {
+    /// `cpu`.
+    pub device: &'static str,
+    /// Kernel level.
+    pub simd: &'static str,
+    /// Worker threads.
+    pub threads: usize,
+}
+
+/// What a job resolves with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuantizeReport {
+    /// The output folder.
+    pub quantized_path: String,
+    /// `arrow-quant.json` in it.
+    pub manifest_path: String,
+    /// The report for people; the manifest until there is a page.
+    pub report_path: String,
+    /// What the model makes.
+    pub modality: &'static str,
+    /// Where that was read.
+    pub modality_source: String,
+    /// Layout written.
+    pub layout: &'static str,
+    /// The job's width.
+    pub bit_width: BitWidth,
+    /// The job's wanted group size.
+    pub group_size: usize,
+    /// Original bytes / written bytes, over the weight files of the quantized components.
+    pub compression_ratio: f64,
+    /// Mean layer cosine, weighted by parameters.
+    pub cosine_similarity: f64,
+    /// SQNR over all quantized weights together, dB.
+    pub sqnr_db: f64,
+    /// Bytes on disk * 8 / weights, over the quantized layers.
+    pub bits_per_weight: f64,
+    /// Written weight files, MB (10^6 bytes).
+    pub model_size_mb: f64,
+    /// Source weight files, MB.
+    pub original_size_mb: f64,
+    /// Wall time, seconds.
+    pub quantization_time_s: f64,
+    /// What did the arithmetic.
+    pub backend: BackendReport,
+    /// Components.
+    pub components: Vec<ComponentReport>,
+    /// Quantized layers in plan order.
+    pub layers: Vec<LayerReport>,
+    /// Layers and files left alone, with the reason.
+    pub skipped: Vec<Skipped>,
+    /// Warnings.
+    pub warnings: Vec<Warning>,
+    /// The configuration after defaults.
+    pub resolved_config: Value,
+}
+
+/// MB as the reports use it.
+pub fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

@@ -1,0 +1,274 @@
+//! The words of each error: a sentence that names the file and the value, and what to do.
+
+use super::{FailedLayer, Issues, QualityFailure, QuantError, ShapeSubject, WorkFailure};
+use aq_core::error::{ErrorCode, quoted, visible};
+use aq_io::error::{Damage, IoOp, MetadataProblem, Missing};
+use aq_io::os::errno_name;
+use std::path::Path;
+
+/// Sentence and advice of an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts {
+    /// What was wrong, one sentence.
+    pub sentence: String,
+    /// What to do; the first is the hint.
+    pub suggestions: Vec<String>,
+}
+
+impl Texts {
+    /// Sentence and advice in one line.
+    pub fn message(&self) -> String {
+        match self.suggestions.as_slice() {
+            [] => self.sentence.clone(),
+            [hint] => format!("{} Hint: {hint}", self.sentence),
+            many => {
+                let list: Vec<String> = many.iter().enumerate().map(|(i, s)| format!("({}) {s}", i + 1)).collect();
+                format!("{} Suggestions: {}.", self.sentence, list.join(", "))
+            }
+        }
+    }
+}
+
+fn path_text(path: &Path) -> String {
+    visible(&path.to_string_lossy())
+}
+
+fn one(sentence: String, hint: impl Into<String>) -> Texts {
+    Texts { sentence, suggestions: vec![hint.into()] }
+}
+
+fn many(sentence: String, suggestions: &[&str]) -> Texts {
+    Texts { sentence, suggestions: suggestions.iter().map(|s| (*s).to_owned()).collect() }
+}
+
+/// Sentence and advice.
+pub fn texts(error: &QuantError) -> Texts {
+    let hint = error.code().row().hint;
+    match error {
+        QuantError::InvalidConfig(issues) => config(issues, error.code()),
+        QuantError::ValidationFailed(q) => quality(q),
+        QuantError::ModelNotFound { path, what, referenced_by, .. } => not_found(path, *what, referenced_by.as_deref()),
+        QuantError::Metadata { path, field, problem } => metadata(path, field.as_deref(), problem),
+        QuantError::UnknownModality { path, value: Some(value), .. } => one(format!("Unknown modality {} in {}.", quoted(value), path_text(path)), hint),
+        QuantError::UnknownModality { path, looked_at, .. } => one(
+            format!(
+                "Cannot tell the modality of {}: no known value in {}, and its tensor names match no family.",
+                path_text(path),
+                looked_at.iter().map(|l| visible(l)).collect::<Vec<_>>().join(", ")
+            ),
+            hint,
+        ),
+        QuantError::ShapeMismatch { subject, name, expected, actual } => one(
+            format!("Shape mismatch for {}: expected {expected:?}, got {actual:?}.", visible(name)),
+            match subject {
+                ShapeSubject::Model => "Both models must be the same architecture, undamaged.",
+                ShapeSubject::Buffer => "The shape's product must equal the number of values.",
+            },
+        ),
+        QuantError::QuantizationFailed { path, layer, failure } => work(path, layer.as_deref(), failure),
+        QuantError::Io { op, path, attempts, source } => {
+            let errno = errno_name(source);
+            one(format!("I/O error: {} {} failed with {errno} after {attempts} attempt(s).", op.as_str(), path_text(path)), io_hint(&errno, *op))
+        }
+        QuantError::Serde { path, source } => {
+            one(format!("JSON error in {} at line {}, column {}: {}.", path_text(path), source.line(), source.column(), json_reason(source)), hint)
+        }
+        QuantError::Internal { message, location, .. } => {
+            one(format!("Internal error: {} (at {}).", visible(message), location.as_deref().unwrap_or("an unknown place")), hint)
+        }
+        QuantError::OutputExists { path } => {
+            many(format!("Output already exists: {}.", path_text(path)), &["choose another outputPath", "pass overwrite: true"])
+        }
+        QuantError::UnsupportedFormat { path, detected } => one(
+            format!("Unsupported model format: {} is {}.", path_text(path), visible(detected)),
+            if detected.contains("pickle") {
+                "Pickled checkpoints are never opened, because reading one can run code."
+            } else if detected.contains("special file") {
+                "Give a regular file or a folder."
+            } else {
+                hint
+            },
+        ),
+        QuantError::UnsupportedDtype { path, tensor, dtype } => many(
+            format!("Unsupported dtype {} of tensor {} in {}.", visible(dtype), visible(tensor), path_text(path)),
+            &["cast it to F64, F32, F16 or BF16", "exclude the tensor"],
+        ),
+        QuantError::CorruptModel(damage) => corrupt(damage, hint),
+        QuantError::NonFiniteWeights { tensor, index, value, count, .. } => many(
+            format!("Tensor {} holds {count} non-finite value(s), the first is {} at {index:?}.", visible(tensor), non_finite_name(*value)),
+            &["repair or re-export the checkpoint", "pass nonFinite: 'keep' to leave such tensors as they are"],
+        ),
+        QuantError::OutOfDisk { path, source } => many(
+            format!("The disk of {} filled up while writing ({}).", path_text(path), errno_name(source)),
+            &["free space", "choose an outputPath on another disk"],
+        ),
+        QuantError::OutputBusy { path, pid } => many(
+            format!("Output {} is being written by another job (pid {}).", path_text(path), pid.map_or("unknown".into(), |p| p.to_string())),
+            &["wait for that job", "choose another outputPath"],
+        ),
+        QuantError::Cancelled { phase } => one(format!("Aborted in phase {}.", format!("{phase:?}").to_lowercase()), hint),
+    }
+}
+
+/// `NaN`, `Infinity` or `-Infinity`.
+pub fn non_finite_name(value: f32) -> &'static str {
+    if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    }
+}
+
+fn config(issues: &Issues, code: ErrorCode) -> Texts {
+    let hint = code.row().hint;
+    match issues.as_slice() {
+        [issue] => {
+            let bare = issue.received.strip_suffix(" (number)").unwrap_or(&issue.received);
+            let place = if issue.path.starts_with("layerBitWidths") { format!(" for {}", issue.path) } else { String::new() };
+            let sentence = match code {
+                ErrorCode::InvalidBitWidth => format!("Invalid bit width{place}: {bare}. Must be {}.", issue.expected),
+                ErrorCode::InvalidGroupSize => format!("Invalid group size: {bare}. Must be 32, 64, 128, or 256."),
+                ErrorCode::InvalidTimeGroups => format!("Invalid time groups: {bare}. Must be an integer between 1 and 100."),
+                ErrorCode::InvalidAccuracy => format!("Invalid accuracy threshold: {bare}. Must be between 0.0 and 1.0."),
+                _ => format!("Invalid option {}: expected {}, received {}.", visible(&issue.path), issue.expected, visible(&issue.received)),
+            };
+            let hint = if code == ErrorCode::InvalidConfig { issue.message.clone() } else { hint.into() };
+            one(sentence, hint)
+        }
+        several => {
+            let shown: Vec<String> =
+                several.iter().take(5).map(|i| format!("{}: expected {}, received {}", visible(&i.path), i.expected, visible(&i.received))).collect();
+            let more = several.len().saturating_sub(5);
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            one(format!("Invalid configuration, {} problems: {}{more}.", several.len(), shown.join("; ")), ErrorCode::InvalidConfig.row().hint)
+        }
+    }
+}
+
+/// Four decimals; more where both would look equal.
+fn similarity_texts(a: f64, b: f64) -> (String, String) {
+    for digits in 4..=9 {
+        let (x, y) = (format!("{a:.digits$}"), format!("{b:.digits$}"));
+        if x != y || digits == 9 {
+            return (x, y);
+        }
+    }
+    unreachable!("the loop returns at 9 digits")
+}
+
+fn quality(q: &QualityFailure) -> Texts {
+    let (similarity, threshold) = similarity_texts(q.similarity, q.threshold);
+    let sentence = format!(
+        "Quality validation failed: cosine similarity {similarity} is below threshold {threshold} (layer {}, INT{}; {} of {} layers).",
+        quoted(&q.layer),
+        q.bit_width,
+        q.failed_count,
+        q.layer_count
+    );
+    Texts { sentence, suggestions: q.advice.clone() }
+}
+
+fn not_found(path: &Path, what: Missing, referenced_by: Option<&Path>) -> Texts {
+    match what {
+        Missing::Model => {
+            let from = std::env::current_dir().map(|p| path_text(&p)).unwrap_or_default();
+            one(format!("Model not found: {} does not exist.", path_text(path)), format!("Check the path; it was resolved against {from}."))
+        }
+        Missing::Weights => one(
+            format!("Model not found: {} holds no weight file.", path_text(path)),
+            "The folder needs .safetensors files or a shard index.",
+        ),
+        Missing::Shard => one(
+            format!("Model not found: shard {}, named by {}, does not exist.", path_text(path), path_text(referenced_by.unwrap_or(Path::new("the index")))),
+            "Fetch the missing shard again or correct the index.",
+        ),
+    }
+}
+
+fn metadata(path: &Path, field: Option<&str>, problem: &MetadataProblem) -> Texts {
+    let hint = ErrorCode::Metadata.row().hint;
+    let field = quoted(field.unwrap_or("the root"));
+    let p = path_text(path);
+    let same_export = "Take index, shards and shares from the same export.";
+    match problem {
+        MetadataProblem::FieldMissing => one(format!("Failed to read model metadata: {p} has no {field} field."), hint),
+        MetadataProblem::FieldType { expected, found } => {
+            one(format!("Failed to read model metadata: {field} in {p} must be {expected}, found {found}."), hint)
+        }
+        MetadataProblem::Contradiction { other, about } => {
+            one(format!("Failed to read model metadata: {p} and {} disagree about {}.", path_text(other), visible(about)), same_export)
+        }
+        MetadataProblem::Outside { name } => one(
+            format!("Failed to read model metadata: {p} names {}, which lies outside the model folder.", quoted(name)),
+            "Do not trust this model; its index was tampered with.",
+        ),
+        MetadataProblem::Ambiguous { candidates } => one(
+            format!("Failed to read model metadata: {p} holds several weight files: {}.", candidates.iter().map(|c| visible(c)).collect::<Vec<_>>().join(", ")),
+            "Point modelPath at the file that is meant, or remove the others.",
+        ),
+        MetadataProblem::Version { found, newest } => {
+            one(format!("Failed to read model metadata: {p} has format version {found}, the newest known is {newest}."), "Update arrow-quant.")
+        }
+    }
+}
+
+fn work(path: &Path, layer: Option<&str>, failure: &WorkFailure) -> Texts {
+    let p = path_text(path);
+    match failure {
+        WorkFailure::NothingToQuantize { tensors } => many(
+            format!("Quantization failed: none of the {tensors} tensors in {p} can be quantized."),
+            &["check that this is a model and not only norms and biases", "relax skipLayers"],
+        ),
+        WorkFailure::ScaleOverflow { group, dtype } => one(
+            format!("Quantization failed: group {group} of {} needs a scale beyond {dtype}.", visible(layer.unwrap_or_default())),
+            "Keep the layer as it is (layerBitWidths: 16).",
+        ),
+        WorkFailure::NameCollision { a, b, name } => one(
+            format!("Quantization failed: {} and {} would both be written as {}.", visible(a), visible(b), visible(name)),
+            "Rename one tensor or choose another layout.",
+        ),
+        WorkFailure::AlreadyQuantized { scheme } => one(
+            format!("Quantization failed: {p} is already quantized ({}).", visible(scheme)),
+            "Start from the original weights; quantizing twice adds two errors.",
+        ),
+    }
+}
+
+fn io_hint(errno: &str, op: IoOp) -> &'static str {
+    match errno {
+        "EACCES" | "EPERM" => "Check the owner and permissions.",
+        "EROFS" => "This file system is read-only; choose another outputPath.",
+        "EISDIR" | "ENOTDIR" => "A folder stands where a file was expected, or the reverse.",
+        "EMFILE" | "ENFILE" => "Raise the open-file limit or lower numThreads.",
+        "EIO" => "The device reports a fault; check the disk.",
+        "EAGAIN" | "EBUSY" | "ETXTBSY" | "ESTALE" | "ETIMEDOUT" | "ENOLCK" => "The storage did not answer; try again later.",
+        _ if matches!(op, IoOp::Stat | IoOp::Open | IoOp::List | IoOp::Read) => "Check permissions and the path.",
+        _ => ErrorCode::Io.row().hint,
+    }
+}
+
+/// The parser's sentence without the place, which is told apart.
+fn json_reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    visible(text.split(" at line ").next().unwrap_or(&text))
+}
+
+fn corrupt(damage: &Damage, hint: &str) -> Texts {
+    let mut defect = damage.defect.as_str().to_owned();
+    if let Some(tensor) = &damage.tensor {
+        defect += &format!(", tensor {}", visible(tensor));
+    }
+    if let (Some(declared), Some(limit)) = (&damage.declared, &damage.limit) {
+        defect += &format!(", {} against {}", visible(declared), visible(limit));
+    }
+    one(format!("Corrupt model file {}: {defect}.", path_text(&damage.path)), hint)
+}
+
+impl FailedLayer {
+    /// The last similarity reached.
+    pub fn last(&self) -> f64 {
+        self.attempts.last().map_or(0.0, |a| a.1)
+    }
+}

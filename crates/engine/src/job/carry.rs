@@ -1,0 +1,74 @@
+//! Tensors that are carried over unchanged, checked on the way: nothing that is not finite is written unasked.
+
+use super::blocks::LayerFiles;
+use super::context::JobContext;
+use crate::error::QuantError;
+use aq_core::config::NonFinitePolicy;
+use aq_io::TensorInfo;
+use aq_io::output::Placed;
+use aq_io::source::Shard;
+use aq_kernels::convert::{first_non_finite, to_f32};
+
+/// A multiple of every element size.
+const CHUNK: usize = 1 << 20;
+
+/// Copies a tensor's bytes; counts them for `name` if given.
+pub fn copy(job: &JobContext<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Option<&str>) -> Result<(), QuantError> {
+    let t = files.tensor;
+    let check = t.dtype.is_float() && job.config.non_finite == NonFinitePolicy::Error;
+    let mut buffer = Vec::new();
+    let mut floats = Vec::new();
+    let mut at = 0;
+    while at < t.len {
+        job.control.check()?;
+        buffer.resize(CHUNK.min((t.len - at) as usize), 0);
+        files.shard.read(&mut buffer, t.offset + at)?;
+        if check {
+            floats.resize(buffer.len() / t.dtype.size(), 0.0);
+            to_f32(&buffer, t.dtype, &mut floats);
+            if first_non_finite(&floats).is_some() {
+                return Err(non_finite(files.shard, t)?);
+            }
+        }
+        files.writer.write(placed, at, &buffer)?;
+        at += buffer.len() as u64;
+        if let Some(name) = name {
+            job.control.progress.bytes(name, buffer.len() as u64);
+        }
+    }
+    Ok(())
+}
+
+/// The error for a tensor with values that are not finite: where the first is, and how many there are.
+pub fn non_finite(shard: &Shard, t: &TensorInfo) -> Result<QuantError, QuantError> {
+    let (mut first, mut count) = (None, 0);
+    let (mut buffer, mut floats) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < t.len {
+        buffer.resize(CHUNK.min((t.len - at) as usize), 0);
+        shard.read(&mut buffer, t.offset + at)?;
+        floats.resize(buffer.len() / t.dtype.size(), 0.0);
+        to_f32(&buffer, t.dtype, &mut floats);
+        count += floats.iter().filter(|v| !v.is_finite()).count() as u64;
+        if first.is_none() {
+            first = first_non_finite(&floats).map(|i| (at / t.dtype.size() as u64 + i as u64, floats[i]));
+        }
+        at += buffer.len() as u64;
+    }
+    let (flat, value) = first.unwrap_or((0, f32::NAN));
+    let index = unravel(flat, &t.shape);
+    Ok(QuantError::NonFiniteWeights { path: shard.path.clone(), tensor: t.name.clone(), index, value, count })
+}
+
+/// The index of a flat position in a shape.
+pub fn unravel(flat: u64, shape: &[usize]) -> Vec<u64> {
+    let mut rest = flat;
+    let mut index: Vec<u64> = Vec::with_capacity(shape.len());
+    for &d in shape.iter().rev() {
+        let d = d.max(1) as u64;
+        index.push(rest % d);
+        rest /= d;
+    }
+    index.reverse();
+    index
+}

@@ -1,0 +1,94 @@
+//! The files around the weights: configs with `quantization_config`, shard indexes, everything carried over.
+
+use super::layer::LayerEnd;
+use crate::error::QuantError;
+use crate::plan::{ComponentPlan, Plan, TensorPlan};
+use aq_io::layout::{Described, LayerSpec, Layout};
+use aq_io::output::{Placed, Staging};
+use aq_io::source::{Component, Source};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// Pretty, with a last newline, as the tools write theirs.
+pub fn json_bytes(value: &Value) -> Vec<u8> {
+    let mut text = format!("{value:#}");
+    text.push('\n');
+    text.into_bytes()
+}
+
+/// Folder of a component in the output, relative.
+pub fn folder(source: &Source, component: &Component) -> PathBuf {
+    component.dir.strip_prefix(&source.root).unwrap_or(Path::new("")).to_path_buf()
+}
+
+/// Copies what belongs to the model and is not rewritten.
+pub fn carry_over(source: &Source, plan: &Plan, staging: &Staging, rewrites_config: bool) -> Result<(), QuantError> {
+    let mut rewritten: Vec<PathBuf> = Vec::new();
+    for c in &plan.components {
+        let component = &source.components[c.component];
+        rewritten.extend(component.shards.iter().map(|s| s.path.clone()));
+        rewritten.extend(component.index.as_ref().map(|i| component.dir.join(&i.file_name)));
+        if rewrites_config {
+            rewritten.push(component.dir.join("config.json"));
+        }
+    }
+    // A manifest of the input describes the input.
+    rewritten.push(source.root.join(super::manifest::FILE));
+    for file in source.carried.iter().filter(|f| !rewritten.contains(&f.from)) {
+        staging.carry(&file.from, &file.to, file.weight)?;
+    }
+    Ok(())
+}
+
+/// `config.json` with what the layout's loader must know.
+pub fn write_config(
+    source: &Source,
+    plan: &Plan,
+    component: &ComponentPlan,
+    ends: &[LayerEnd],
+    layout: &dyn Layout,
+    staging: &Staging,
+) -> Result<(), QuantError> {
+    let mut layers: Vec<LayerSpec> = Vec::new();
+    let mut floats = component.floats.clone();
+    for planned in component.shards.iter().flat_map(|s| &s.tensors) {
+        let TensorPlan::Quantize(i) = planned else { continue };
+        match &ends[*i] {
+            LayerEnd::Done(done) => layers.push(done.spec.clone()),
+            LayerEnd::Kept(_) => floats.push(plan.layers[*i].spec.tensor.clone()),
+        }
+    }
+    let described = Described { base: &plan.base, layers: &layers, floats: &floats };
+    let Some(quantization) = layout.quantization_config(described) else { return Ok(()) };
+    let from = &source.components[component.component];
+    let folder = folder(source, from);
+    if let Some(config) = &from.config {
+        let mut config = config.clone();
+        config.insert("quantization_config".into(), Value::Object(quantization));
+        staging.write(&folder.join("config.json"), &json_bytes(&Value::Object(config)))?;
+    } else {
+        staging.write(&folder.join("quantization_config.json"), &json_bytes(&Value::Object(quantization)))?;
+    }
+    Ok(())
+}
+
+/// The shard index, where the source has one.
+pub fn write_index(source: &Source, component: &ComponentPlan, placed: &[(String, Vec<Placed>)], staging: &Staging) -> Result<(), QuantError> {
+    let from = &source.components[component.component];
+    let Some(index) = &from.index else { return Ok(()) };
+    let mut names: Vec<(&str, &str)> = Vec::new();
+    let mut total = 0;
+    for (file, tensors) in placed {
+        for p in tensors {
+            names.push((&p.tensor.name, file));
+            total += p.tensor.len;
+        }
+    }
+    names.sort_unstable();
+    let map: Map<String, Value> = names.into_iter().map(|(n, f)| (n.to_owned(), json!(f))).collect();
+    let mut metadata = index.metadata.clone().unwrap_or_default();
+    metadata.insert("total_size".into(), json!(total));
+    let value = json!({"metadata": metadata, "weight_map": map});
+    staging.write(&folder(source, from).join(&index.file_name), &json_bytes(&value))?;
+    Ok(())
+}

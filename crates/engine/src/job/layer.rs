@@ -1,0 +1,151 @@
+//! One layer: the attempt at its planned width, and the ladder 2 -> 4 -> 8 when its similarity misses the user's threshold.
+
+use super::blocks::{BlockEnd, Buffers, LayerFiles, encode, row_blocks};
+use super::carry;
+use super::context::JobContext;
+use crate::error::{QuantError, WorkFailure};
+use crate::plan::LayerPlan;
+use aq_core::config::NonFinitePolicy;
+use aq_core::report::{Attempt, Figures, LayerOutcome};
+use aq_core::{Geometry, ScaleDtype};
+use aq_io::layout::{LayerSpec, OutTensor};
+use aq_io::output::Placed;
+use aq_kernels::{RowFlags, RowSums};
+use rayon::prelude::*;
+
+/// A layer that was measured.
+#[derive(Debug, Clone)]
+pub struct LayerDone {
+    /// With the scheme it ended with.
+    pub spec: LayerSpec,
+    /// Where its tensors are.
+    pub placed: Vec<Placed>,
+    /// Sums over the whole layer.
+    pub sums: RowSums,
+    /// Error figures.
+    pub figures: Figures,
+    /// Widths tried.
+    pub attempts: Vec<Attempt>,
+    /// How it ended.
+    pub outcome: LayerOutcome,
+}
+
+/// How a layer ended.
+#[derive(Debug, Clone)]
+pub enum LayerEnd {
+    /// Encoded.
+    Done(Box<LayerDone>),
+    /// Holds values that are not finite, and the user wants such tensors kept.
+    Kept(Placed),
+}
+
+/// Sums of a layer, rows added in order.
+struct Measured {
+    sums: RowSums,
+    figures: Figures,
+    flags: RowFlags,
+}
+
+/// Encodes a layer until it passes, or has no width left.
+pub fn quantize(job: &JobContext<'_>, layer: &LayerPlan, files: &LayerFiles<'_>, placed: Vec<Placed>) -> Result<LayerEnd, QuantError> {
+    let (mut spec, mut placed) = (layer.spec.clone(), placed);
+    let mut attempts: Vec<Attempt> = Vec::new();
+    loop {
+        let Some(measured) = attempt(job, layer, &spec, files, &placed, attempts.is_empty())? else {
+            return keep(job, files);
+        };
+        if measured.flags.needs_f32 && spec.scheme.scale_dtype == ScaleDtype::F16 {
+            spec = spec.with_scheme(spec.scheme.with_scale_dtype(ScaleDtype::F32));
+            placed = replace(job, files, &spec, placed);
+            continue;
+        }
+        if let Some(group) = measured.flags.overflow {
+            let failure = WorkFailure::ScaleOverflow { group, dtype: spec.scheme.scale_dtype.name() };
+            return Err(QuantError::QuantizationFailed { path: files.shard.path.clone(), layer: Some(layer.name.clone()), failure });
+        }
+        let similarity = measured.figures.cosine;
+        attempts.push(Attempt { bit_width: spec.scheme.bits, similarity });
+        let passed = similarity >= job.config.min_accuracy;
+        let wider = spec.scheme.bits.wider().filter(|_| !passed && !layer.pinned && !job.config.fail_fast);
+        if let Some(bits) = wider {
+            spec = spec.with_scheme(spec.scheme.with_bits(bits));
+            placed = replace(job, files, &spec, placed);
+            continue;
+        }
+        let outcome = match (passed, attempts.len()) {
+            (true, 1) => LayerOutcome::Quantized,
+            (true, _) => LayerOutcome::Raised,
+            (false, _) => LayerOutcome::Failed,
+        };
+        let Measured { sums, figures, .. } = measured;
+        return Ok(LayerEnd::Done(Box::new(LayerDone { spec, placed, sums, figures, attempts, outcome })));
+    }
+}
+
+/// Room for the layer under its new scheme; the old one where the tensors are the same.
+fn replace(job: &JobContext<'_>, files: &LayerFiles<'_>, spec: &LayerSpec, placed: Vec<Placed>) -> Vec<Placed> {
+    let tensors = job.layout.tensors(spec);
+    if placed.iter().map(|p| &p.tensor).eq(tensors.iter()) { placed } else { files.writer.append(&tensors) }
+}
+
+/// Encodes all blocks once; `None` when a value is not finite.
+fn attempt(
+    job: &JobContext<'_>,
+    layer: &LayerPlan,
+    spec: &LayerSpec,
+    files: &LayerFiles<'_>,
+    placed: &[Placed],
+    first: bool,
+) -> Result<Option<Measured>, QuantError> {
+    let blocks = row_blocks(spec.geometry);
+    let bytes_per_row = (spec.geometry.row() * files.tensor.dtype.size()) as u64;
+    let ends: Vec<BlockEnd> = blocks
+        .par_iter()
+        .map_init(Buffers::default, |buffers, &block| {
+            let end = encode(job, spec, files, placed, block, buffers)?;
+            if first {
+                job.control.progress.bytes(&layer.name, block.rows as u64 * bytes_per_row);
+            }
+            Ok(end)
+        })
+        .collect::<Result<_, QuantError>>()?;
+    let mut total = Measured { sums: RowSums::default(), figures: no_error(), flags: RowFlags::default() };
+    let mut worst = 1.0;
+    for end in &ends {
+        let BlockEnd::Encoded(rows, flags) = end else { return Ok(None) };
+        for row in rows {
+            total.sums.add(row);
+            worst = f64::min(worst, row.cosine());
+        }
+        total.flags.needs_f32 |= flags.needs_f32;
+        total.flags.overflow = total.flags.overflow.or(flags.overflow);
+    }
+    total.figures = figures(&total.sums, worst);
+    Ok(Some(total))
+}
+
+const fn no_error() -> Figures {
+    Figures { cosine: 1.0, sqnr_db: 200.0, worst_row_cosine: 1.0, max_abs_error: 0.0 }
+}
+
+/// Error figures of sums.
+pub fn figures(sums: &RowSums, worst_row_cosine: f64) -> Figures {
+    Figures { cosine: sums.cosine(), sqnr_db: sums.sqnr_db(), worst_row_cosine, max_abs_error: sums.max_abs }
+}
+
+/// Values that are not finite: an error with the first and their number, or the tensor as it is.
+fn keep(job: &JobContext<'_>, files: &LayerFiles<'_>) -> Result<LayerEnd, QuantError> {
+    if job.config.non_finite == NonFinitePolicy::Error {
+        return Err(carry::non_finite(files.shard, files.tensor)?);
+    }
+    let t = files.tensor;
+    let tensor = OutTensor::carried(&t.name, t.dtype, &t.shape, t.len);
+    let placed = files.writer.append(std::slice::from_ref(&tensor)).remove(0);
+    carry::copy(job, files, &placed, None)?;
+    Ok(LayerEnd::Kept(placed))
+}
+
+/// Bytes on disk * 8 / weights.
+pub fn bits_per_weight(placed: &[Placed], geometry: Geometry) -> f64 {
+    placed.iter().map(|p| p.tensor.len).sum::<u64>() as f64 * 8.0 / geometry.numel() as f64
+}

@@ -1,0 +1,77 @@
+//! `arrow-quant.json`: what was done, for programs. Free of time stamps, paths and thread counts: equal jobs give equal bytes.
+
+use super::files::json_bytes;
+use crate::error::QuantError;
+use aq_core::report::QuantizeReport;
+use aq_io::MetadataProblem;
+use aq_io::output::Staging;
+use aq_io::source::Source;
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// Its name, in the output folder.
+pub const FILE: &str = "arrow-quant.json";
+const FORMAT: &str = "arrow-quant";
+const FORMAT_VERSION: u64 = 1;
+
+/// A written weight file.
+#[derive(Debug, Clone)]
+pub struct WrittenFile {
+    /// Path in the output, with `/`.
+    pub name: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// BLAKE3, hexadecimal.
+    pub blake3: String,
+}
+
+/// Writes the manifest.
+pub fn write(staging: &Staging, report: &QuantizeReport, files: &[WrittenFile]) -> Result<(), QuantError> {
+    let mut config = report.resolved_config.clone();
+    if let Value::Object(map) = &mut config {
+        // How a job is run does not change what it writes.
+        map.remove("numThreads");
+        map.remove("overwrite");
+    }
+    let files: Vec<Value> = files.iter().map(|f| json!({"name": f.name, "bytes": f.bytes, "blake3": f.blake3})).collect();
+    let value = json!({
+        "format": FORMAT,
+        "formatVersion": FORMAT_VERSION,
+        "version": crate::VERSION,
+        "layout": report.layout,
+        "modality": report.modality,
+        "modalitySource": report.modality_source,
+        "bitWidth": report.bit_width,
+        "groupSize": report.group_size,
+        "compressionRatio": report.compression_ratio,
+        "cosineSimilarity": report.cosine_similarity,
+        "sqnrDb": report.sqnr_db,
+        "bitsPerWeight": report.bits_per_weight,
+        "modelSizeMb": report.model_size_mb,
+        "originalSizeMb": report.original_size_mb,
+        "config": config,
+        "components": report.components,
+        "files": files,
+        "layers": report.layers,
+        "skipped": report.skipped,
+        "warnings": report.warnings,
+    });
+    staging.write(Path::new(FILE), &json_bytes(&value))?;
+    Ok(())
+}
+
+/// The manifest in a model folder, if there is one; of a newer format it is an error.
+pub fn read(source: &Source) -> Result<Option<Map<String, Value>>, QuantError> {
+    let path = source.root.join(FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let map = aq_io::json::read_object(&path)?;
+    match map.get("formatVersion").and_then(Value::as_u64) {
+        Some(found) if found > FORMAT_VERSION => {
+            let problem = MetadataProblem::Version { found, newest: FORMAT_VERSION };
+            Err(QuantError::Metadata { path, field: Some("formatVersion".into()), problem })
+        }
+        _ => Ok(Some(map)),
+    }
+}

@@ -1,0 +1,18 @@
+//! The job: open, plan, quantize, commit. No step goes back.
+
+mod blocks;
+mod carry;
+mod context;
+mod files;
+mod layer;
+mod manifest;
+mod pool;
+mod quality;
+mod report;
+mod run;
+
+pub use carry::unravel;
+pub use layer::figures;
+pub use blocks::{Block, row_blocks};
+pub use pool::{pool, thread_count};
+pub use run::{QuantizeRequest, quantize};

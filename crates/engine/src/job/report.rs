@@ -1,0 +1,136 @@
+//! The report, from what the layers ended with.
+
+use super::layer::{LayerDone, LayerEnd, bits_per_weight};
+use crate::plan::{LayerPlan, Plan};
+use aq_core::ResolvedConfig;
+use aq_core::report::{
+    BackendReport, ComponentReport, Fallback, LayerOutcome, LayerReport, QuantizeReport, SchemeReport, Skipped, Warning, megabytes,
+};
+use aq_io::source::Source;
+use aq_kernels::RowSums;
+use serde_json::json;
+use std::path::Path;
+
+/// What the report needs besides the layers.
+pub struct ReportInput<'a> {
+    /// The source.
+    pub source: &'a Source,
+    /// The configuration.
+    pub config: &'a ResolvedConfig,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// How the layers ended, in plan order.
+    pub ends: &'a [LayerEnd],
+    /// Bytes of the written weight files.
+    pub written: u64,
+    /// Output folder.
+    pub output: &'a Path,
+    /// Layout's name.
+    pub layout: &'static str,
+    /// Seconds so far.
+    pub seconds: f64,
+    /// Worker threads.
+    pub threads: usize,
+    /// Warnings so far.
+    pub warnings: Vec<Warning>,
+}
+
+/// The report of a job that succeeded.
+pub fn report(input: ReportInput<'_>) -> QuantizeReport {
+    let ReportInput { source, config, plan, ends, output, .. } = input;
+    let (mut layers, mut warnings) = (Vec::new(), input.warnings);
+    let mut skipped: Vec<Skipped> =
+        plan.kept.iter().map(|k| Skipped { name: k.name.clone(), why: k.why.clone(), bytes: k.bytes }).collect();
+    let mut total = RowSums::default();
+    let (mut weighted, mut weights, mut bytes) = (0.0, 0, 0);
+    for (planned, end) in plan.layers.iter().zip(ends) {
+        match end {
+            LayerEnd::Done(done) => {
+                let n = done.spec.geometry.numel();
+                total.add(&done.sums);
+                weighted += done.figures.cosine * n as f64;
+                weights += n;
+                bytes += done.placed.iter().map(|p| p.tensor.len).sum::<u64>();
+                let layer = layer_report(planned, done);
+                warnings.extend(raised(&layer, config));
+                layers.push(layer);
+            }
+            LayerEnd::Kept(placed) => {
+                let message = format!("Tensor {} holds values that are not finite and was kept as it is.", placed.tensor.name);
+                warnings.push(Warning { code: "AQ_WARN_NON_FINITE_KEPT", message, details: json!({"layer": planned.name}) });
+                skipped.push(Skipped { name: planned.name.clone(), why: "it holds values that are not finite".into(), bytes: placed.tensor.len });
+            }
+        }
+    }
+    skipped.extend(source.left_out.iter().map(|l| Skipped { name: l.name.clone(), why: l.why.clone(), bytes: l.bytes }));
+    let original = plan.bytes(source);
+    let manifest = output.join(super::manifest::FILE).to_string_lossy().into_owned();
+    QuantizeReport {
+        quantized_path: output.to_string_lossy().into_owned(),
+        manifest_path: manifest.clone(),
+        report_path: manifest,
+        modality: plan.modality.as_str(),
+        modality_source: plan.modality_source.clone(),
+        layout: input.layout,
+        bit_width: config.bit_width,
+        group_size: config.group_size,
+        compression_ratio: original as f64 / input.written.max(1) as f64,
+        cosine_similarity: weighted / weights.max(1) as f64,
+        sqnr_db: total.sqnr_db(),
+        bits_per_weight: bytes as f64 * 8.0 / weights.max(1) as f64,
+        model_size_mb: megabytes(input.written),
+        original_size_mb: megabytes(original),
+        quantization_time_s: input.seconds,
+        backend: BackendReport { device: "cpu", simd: aq_kernels::LEVEL, threads: input.threads },
+        components: components(source, plan),
+        layers,
+        skipped,
+        warnings,
+        resolved_config: serde_json::to_value(config).unwrap_or_default(),
+    }
+}
+
+fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
+    let s = done.spec.scheme;
+    let (from, to) = (planned.spec.scheme.bits, s.bits);
+    LayerReport {
+        name: planned.name.clone(),
+        shape: done.spec.shape.iter().map(|&d| d as u64).collect(),
+        parameters: done.spec.geometry.numel() as u64,
+        role: planned.role.clone(),
+        outcome: done.outcome,
+        scheme: SchemeReport {
+            bits: s.bits,
+            group_size: s.group_size,
+            stored_group_size: done.spec.geometry.group,
+            symmetric: s.symmetric(),
+            method: s.method,
+            scale_dtype: s.scale_dtype,
+        },
+        bits_per_weight: bits_per_weight(&done.placed, done.spec.geometry),
+        figures: done.figures,
+        attempts: done.attempts.clone(),
+        fallback: (done.outcome == LayerOutcome::Raised).then_some(Fallback { from, to }),
+    }
+}
+
+fn raised(layer: &LayerReport, config: &ResolvedConfig) -> Option<Warning> {
+    let Fallback { from, to } = layer.fallback?;
+    let first = layer.attempts.first()?.similarity;
+    Some(Warning {
+        code: "AQ_WARN_BITS_RAISED",
+        message: format!("Layer {} reached {first:.4} at {from} bits, under {:.4}, and is stored at {to} bits.", layer.name, config.min_accuracy),
+        details: json!({"layer": layer.name, "from": from, "to": to, "similarity": first, "threshold": config.min_accuracy}),
+    })
+}
+
+fn components(source: &Source, plan: &Plan) -> Vec<ComponentReport> {
+    let one = |(i, c): (usize, &aq_io::source::Component)| {
+        let planned = plan.components.iter().find(|p| p.component == i);
+        let layers = planned.map_or(0, |p| {
+            p.shards.iter().flat_map(|s| &s.tensors).filter(|t| matches!(t, crate::plan::TensorPlan::Quantize(_))).count() as u64
+        });
+        ComponentReport { name: c.name.clone(), class_name: c.class_name(), quantized: planned.is_some(), layers, parameters: c.parameters() }
+    };
+    source.components.iter().enumerate().map(one).collect()
+}

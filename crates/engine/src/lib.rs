@@ -1,0 +1,21 @@
+//! Orchestration: what is quantized and how, the pipeline from rows to files, validation, reports.
+//!
+//! Knows the kernels, the layouts and the backends only by their interfaces. No napi, no JavaScript: `crates/node` converts.
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod error;
+pub mod inspect;
+pub mod job;
+pub mod modality;
+pub mod plan;
+pub mod progress;
+pub mod rules;
+pub mod tensor;
+pub mod validate;
+
+pub use control::Control;
+pub use error::{Failure, QuantError};
+
+/// Version of this program, as in reports and manifests.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,187 @@
+//! Roles of layers by name, the first-block rule and the families of modalities: read from `rules.json`, which is compiled in.
+
+use aq_core::{BitWidth, Modality};
+use regex::Regex;
+use serde::Deserialize;
+use std::sync::OnceLock;
+
+/// What happens to a layer of some role by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// At the job's width.
+    Quantize,
+    /// At 8 bits, whatever the job's width.
+    Keep8,
+    /// Left as it is.
+    Float,
+}
+
+/// One role.
+#[derive(Debug, Deserialize)]
+pub struct Role {
+    /// Its name in reports.
+    pub role: String,
+    /// Default treatment.
+    pub action: Action,
+    /// The reason, for reports.
+    pub why: String,
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Protection {
+    modalities: Vec<Modality>,
+    bits: Vec<BitWidth>,
+    first: Vec<Pattern>,
+    last: Vec<Pattern>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Family {
+    modality: Modality,
+    pattern: Pattern,
+}
+
+#[derive(Debug, Deserialize)]
+struct Families {
+    classes: Vec<Family>,
+    tensors: Vec<Family>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Pattern(Regex);
+
+impl TryFrom<String> for Pattern {
+    type Error = regex::Error;
+    fn try_from(text: String) -> Result<Self, regex::Error> {
+        Regex::new(&text).map(Self)
+    }
+}
+
+/// All rules.
+#[derive(Debug, Deserialize)]
+pub struct Rules {
+    strip: Pattern,
+    roles: Vec<Role>,
+    protect: Vec<Protection>,
+    modality: Families,
+}
+
+/// The rules, parsed once.
+pub fn rules() -> &'static Rules {
+    static RULES: OnceLock<Rules> = OnceLock::new();
+    RULES.get_or_init(|| {
+        #[expect(clippy::expect_used, reason = "the file is compiled in, and a test parses it")]
+        serde_json::from_str(include_str!("rules.json")).expect("rules.json is valid")
+    })
+}
+
+impl Rules {
+    fn bare<'a>(&self, module: &'a str) -> &'a str {
+        self.strip.0.find(module).map_or(module, |m| &module[m.end()..])
+    }
+
+    /// The role of a module; the last rule matches everything.
+    pub fn role(&self, module: &str) -> &Role {
+        let bare = self.bare(module);
+        let matches = |role: &&Role| role.patterns.iter().any(|p| p.0.is_match(bare));
+        self.roles.iter().find(matches).unwrap_or(&self.roles[self.roles.len() - 1])
+    }
+
+    /// Which of these modules the first-block rule raises.
+    pub fn protected(&self, modality: Modality, bits: BitWidth, modules: &[&str]) -> Vec<bool> {
+        let mut raised = vec![false; modules.len()];
+        let applies = |p: &&Protection| p.modalities.contains(&modality) && p.bits.contains(&bits);
+        for rule in self.protect.iter().filter(applies) {
+            for (module, raised) in modules.iter().zip(&mut raised) {
+                *raised |= rule.first.iter().any(|p| p.0.is_match(self.bare(module)));
+            }
+            for pattern in &rule.last {
+                let index = |module: &&str| pattern.0.captures(self.bare(module)).and_then(|c| c.get(1)?.as_str().parse::<u64>().ok());
+                if let Some(last) = modules.iter().filter_map(index).max() {
+                    for (module, raised) in modules.iter().zip(&mut raised) {
+                        *raised |= index(module) == Some(last);
+                    }
+                }
+            }
+        }
+        raised
+    }
+
+    /// The modality of a class name.
+    pub fn modality_of_class(&self, class: &str) -> Option<Modality> {
+        self.modality.classes.iter().find(|f| f.pattern.0.is_match(class)).map(|f| f.modality)
+    }
+
+    /// The modality of a tensor's name.
+    pub fn modality_of_tensors<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Option<Modality> {
+        self.modality.tensors.iter().find(|f| names.clone().any(|n| f.pattern.0.is_match(n))).map(|f| f.modality)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_of_real_names() {
+        for (module, role) in [
+            ("transformer_blocks.0.norm1.emb.class_embedder.embedding_table", "embedding"),
+            ("transformer_blocks.0.norm1.emb.timestep_embedder.linear_1", "time"),
+            ("transformer_blocks.0.norm1.linear", "modulation"),
+            ("single_transformer_blocks.3.norm.linear", "modulation"),
+            ("single_transformer_blocks.3.proj_out", "body"),
+            ("single_transformer_blocks.3.proj_mlp", "mlp"),
+            ("norm_out.linear", "last"),
+            ("proj_out", "last"),
+            ("pos_embed.proj", "first"),
+            ("down_blocks.1.resnets.0.time_emb_proj", "time"),
+            ("down_blocks.1.attentions.0.to_out.0", "attention"),
+            ("down_blocks.1.attentions.0.proj_in", "attention"),
+            ("model.layers.3.mlp.gate_proj", "mlp"),
+            ("model.layers.3.mlp.gate", "router"),
+            ("model.embed_tokens", "embedding"),
+            ("model.transformer.wte", "embedding"),
+            ("model.transformer.ff_out", "last"),
+            ("model.transformer.blocks.3.ff_out", "body"),
+            ("model.diffusion_model.double_blocks.3.img_mod.lin", "modulation"),
+            ("model.diffusion_model.final_layer.linear", "last"),
+            ("condition_embedder.time_embedder.linear_1", "time"),
+            ("blocks.2.attn1.to_q", "attention"),
+            ("text_model.embeddings.token_embedding", "embedding"),
+        ] {
+            assert_eq!(rules().role(module).role, role, "{module}");
+        }
+    }
+
+    #[test]
+    fn first_and_last_blocks() {
+        let modules = ["down_blocks.0.resnets.0.conv1", "down_blocks.1.resnets.0.conv1", "up_blocks.0.x", "up_blocks.1.x", "mid_block.x"];
+        let raised = |modality, bits| rules().protected(modality, bits, &modules);
+        assert_eq!(raised(Modality::Image, BitWidth::Four), [true, false, false, true, false]);
+        assert_eq!(raised(Modality::Image, BitWidth::Eight), [false; 5]);
+        let text = ["model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj"];
+        assert_eq!(rules().protected(Modality::Text, BitWidth::Two, &text), [true, false]);
+        assert_eq!(rules().protected(Modality::Text, BitWidth::Four, &text), [false, false]);
+    }
+
+    #[test]
+    fn classes_tell_modalities() {
+        for (class, modality) in [
+            ("LlamaForCausalLM", Modality::Text),
+            ("UNet2DModel", Modality::Image),
+            ("FluxTransformer2DModel", Modality::Image),
+            ("WanTransformer3DModel", Modality::Video),
+            ("HunyuanDiT2DModel", Modality::Image),
+            ("HunyuanVideoTransformer3DModel", Modality::Video),
+            ("AudioLDM2UNet2DConditionModel", Modality::Audio),
+            ("StableAudioDiTModel", Modality::Audio),
+            ("LTXVideoTransformer3DModel", Modality::Video),
+        ] {
+            assert_eq!(rules().modality_of_class(class), Some(modality), "{class}");
+        }
+        assert_eq!(rules().modality_of_class("Hologram"), None);
+    }
+}

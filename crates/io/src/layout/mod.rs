@@ -1,0 +1,130 @@
+//! Layouts: conventions of names, shapes and metadata that a loader knows.
+//!
+//! A layout turns encoded rows into the bytes of its tensors and back. The engine knows only this trait; a new layout is a new file here
+//! and one line in [`layout`].
+
+mod plain;
+mod sdnq;
+mod sdnq_config;
+
+use aq_core::config::Layout as LayoutName;
+use aq_core::{Dtype, Geometry, Scheme};
+use serde_json::{Map, Value};
+
+pub use plain::Plain;
+pub use sdnq::Sdnq;
+pub use sdnq_config::{SdnqModel, SdnqWeight};
+
+/// A layer as a layout sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerSpec {
+    /// Name of the weight tensor in the source: `M.weight`.
+    pub tensor: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// The float type that the `plain` layout writes it in.
+    pub dtype: Dtype,
+    /// How it is cut into groups.
+    pub geometry: Geometry,
+    /// How it is encoded.
+    pub scheme: Scheme,
+}
+
+impl LayerSpec {
+    /// With the geometry that follows from shape and scheme; `None` where a shape has no rows and channels.
+    pub fn new(tensor: &str, shape: &[usize], dtype: Dtype, scheme: Scheme) -> Option<Self> {
+        let geometry = Geometry::of(shape, scheme.group_size)?;
+        Some(Self { tensor: tensor.into(), shape: shape.into(), dtype, geometry, scheme })
+    }
+
+    /// The same layer under another scheme; group sizes do not change between attempts.
+    #[must_use]
+    pub fn with_scheme(&self, scheme: Scheme) -> Self {
+        Self { scheme, ..self.clone() }
+    }
+
+    /// The module's name.
+    pub fn module(&self) -> &str {
+        self.tensor.strip_suffix(".weight").unwrap_or(&self.tensor)
+    }
+}
+
+/// A tensor to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutTensor {
+    /// Name in the file.
+    pub name: String,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Dimensions in the file.
+    pub shape: Vec<usize>,
+    /// Bytes in all.
+    pub len: u64,
+    /// Bits that one output row of the layer takes in it; 0 for tensors that are not written by rows.
+    pub row_bits: u64,
+}
+
+impl OutTensor {
+    /// A tensor carried over as it is.
+    pub fn carried(name: &str, dtype: Dtype, shape: &[usize], len: u64) -> Self {
+        Self { name: name.into(), dtype, shape: shape.into(), len, row_bits: 0 }
+    }
+
+    /// Byte offset of a row that starts on a byte.
+    pub const fn row_offset(&self, row: usize) -> u64 {
+        row as u64 * self.row_bits / 8
+    }
+}
+
+/// Codes, scales and zeros of some neighbouring rows.
+#[derive(Debug, Default)]
+pub struct EncodedRows {
+    /// Number of rows.
+    pub rows: usize,
+    /// Unsigned codes, one a byte, source order.
+    pub codes: Vec<u8>,
+    /// Scales, (row, group, tap).
+    pub scales: Vec<f32>,
+    /// Zeros, the same; all 0 in symmetric schemes.
+    pub zeros: Vec<f32>,
+}
+
+/// What a component's config must say of its weights.
+#[derive(Debug, Clone, Copy)]
+pub struct Described<'a> {
+    /// The job's scheme, that most layers share.
+    pub base: &'a Scheme,
+    /// Quantized layers.
+    pub layers: &'a [LayerSpec],
+    /// Weight tensors (two dimensions and more) left in float.
+    pub floats: &'a [String],
+}
+
+/// A convention of names, shapes and metadata.
+pub trait Layout: Send + Sync {
+    /// The name in options and reports.
+    fn name(&self) -> &'static str;
+
+    /// Why this layer cannot be carried under its scheme, if so.
+    fn refuses(&self, layer: &LayerSpec) -> Option<String>;
+
+    /// The tensors a layer becomes.
+    fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor>;
+
+    /// Appends the bytes of some rows, one buffer for each of [`Layout::tensors`].
+    fn write_rows(&self, layer: &LayerSpec, rows: &EncodedRows, out: &mut [Vec<u8>]);
+
+    /// Decodes rows from such bytes; `out` has `rows * row` elements, in source order.
+    fn read_rows(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, out: &mut [f32]);
+
+    /// `quantization_config` of the component's config, if the layout needs one.
+    fn quantization_config(&self, described: Described<'_>) -> Option<Map<String, Value>>;
+}
+
+/// The registry.
+pub fn layout(name: LayoutName) -> &'static dyn Layout {
+    match name {
+        LayoutName::Sdnq => &Sdnq,
+        LayoutName::Plain => &Plain,
+    }
+}

@@ -1,0 +1,50 @@
+//! `plain`: dequantized to a float type, under the source's own names. Any loader opens it; it saves no bytes.
+
+use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor};
+use aq_kernels::convert::{from_f32, to_f32};
+use aq_kernels::{RowCodec, Tuning};
+use serde_json::{Map, Value};
+
+/// The plain layout.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain;
+
+impl Layout for Plain {
+    fn name(&self) -> &'static str {
+        "plain"
+    }
+
+    fn refuses(&self, _layer: &LayerSpec) -> Option<String> {
+        None
+    }
+
+    fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor> {
+        let size = layer.dtype.size() as u64;
+        vec![OutTensor {
+            name: layer.tensor.clone(),
+            dtype: layer.dtype,
+            shape: layer.shape.clone(),
+            len: layer.geometry.numel() as u64 * size,
+            row_bits: layer.geometry.row() as u64 * size * 8,
+        }]
+    }
+
+    fn write_rows(&self, layer: &LayerSpec, rows: &EncodedRows, out: &mut [Vec<u8>]) {
+        let g = layer.geometry;
+        let codec = RowCodec::new(g, layer.scheme, Tuning::default());
+        let mut row = vec![0.0; g.row()];
+        for i in 0..rows.rows {
+            let s = i * g.scales_per_row()..(i + 1) * g.scales_per_row();
+            codec.decode(&rows.codes[i * g.row()..(i + 1) * g.row()], &rows.scales[s.clone()], &rows.zeros[s], &mut row);
+            from_f32(&row, layer.dtype, &mut out[0]);
+        }
+    }
+
+    fn read_rows(&self, layer: &LayerSpec, bytes: &[&[u8]], _rows: usize, out: &mut [f32]) {
+        to_f32(bytes[0], layer.dtype, out);
+    }
+
+    fn quantization_config(&self, _described: Described<'_>) -> Option<Map<String, Value>> {
+        None
+    }
+}

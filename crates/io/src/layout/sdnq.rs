@@ -1,0 +1,118 @@
+//! SDNQ's safetensors, which diffusers (and transformers with `import sdnq`) opens as it is.
+//!
+//! Facts from `Disty0/sdnq` 0.2.8 (`quantizer.py`, `packed_int/pack.py`): a module's `weight` holds packed codes, `scale` and `zero_point`
+//! stand beside it; unsigned types have a float zero, signed ones none. The loader derives every shape again from the config, so the group
+//! rule and the shapes here must agree with it to the letter.
+
+use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor};
+use crate::layout::sdnq_config;
+use aq_core::{BitWidth, Dtype, Geometry};
+use aq_kernels::convert::{from_f32, scale_file_dtype, to_f32};
+use aq_kernels::pack::{pack, packed_len, unpack};
+use aq_kernels::{RowCodec, Tuning};
+use serde_json::{Map, Value};
+
+/// The SDNQ layout.
+#[derive(Debug, Clone, Copy)]
+pub struct Sdnq;
+
+impl Layout for Sdnq {
+    fn name(&self) -> &'static str {
+        "sdnq"
+    }
+
+    fn refuses(&self, layer: &LayerSpec) -> Option<String> {
+        // The packer views the whole tensor as bytes of 8/bits codes and pads nothing.
+        let per_byte = layer.scheme.bits.codes_per_byte();
+        (!layer.geometry.numel().is_multiple_of(per_byte)).then(|| format!("its {} weights are not a multiple of {per_byte}", layer.geometry.numel()))
+    }
+
+    fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor> {
+        let (g, scheme, module) = (layer.geometry, layer.scheme, layer.module());
+        let kernel = layer.shape.get(2..).unwrap_or_default();
+        let bits = u64::from(scheme.bits.bits());
+        let mut tensors = vec![OutTensor {
+            name: layer.tensor.clone(),
+            dtype: code_dtype(scheme.bits, scheme.symmetric()),
+            shape: match scheme.bits {
+                BitWidth::Eight => grouped_shape(g, g.group, kernel),
+                _ => vec![packed_len(g.numel(), scheme.bits)],
+            },
+            len: packed_len(g.numel(), scheme.bits) as u64,
+            row_bits: g.row() as u64 * bits,
+        }];
+        let dtype = scale_file_dtype(scheme.scale_dtype);
+        let names: &[&str] = if scheme.symmetric() { &["scale"] } else { &["scale", "zero_point"] };
+        for name in names {
+            let count = (g.out * g.scales_per_row()) as u64;
+            tensors.push(OutTensor {
+                name: format!("{module}.{name}"),
+                dtype,
+                shape: grouped_shape(g, 1, kernel),
+                len: count * dtype.size() as u64,
+                row_bits: (g.scales_per_row() * dtype.size() * 8) as u64,
+            });
+        }
+        tensors
+    }
+
+    fn write_rows(&self, layer: &LayerSpec, rows: &EncodedRows, out: &mut [Vec<u8>]) {
+        let scheme = layer.scheme;
+        let at = out[0].len();
+        out[0].resize(at + packed_len(rows.codes.len(), scheme.bits), 0);
+        pack(&rows.codes, scheme.bits, &mut out[0][at..]);
+        if signed_bytes(layer) {
+            out[0][at..].iter_mut().for_each(|b| *b ^= 0x80);
+        }
+        let dtype = scale_file_dtype(scheme.scale_dtype);
+        from_f32(&rows.scales, dtype, &mut out[1]);
+        if let Some(zeros) = out.get_mut(2) {
+            from_f32(&rows.zeros, dtype, zeros);
+        }
+    }
+
+    fn read_rows(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, out: &mut [f32]) {
+        let (g, scheme) = (layer.geometry, layer.scheme);
+        let mut codes = vec![0; rows * g.row()];
+        unpack(bytes[0], scheme.bits, &mut codes);
+        if signed_bytes(layer) {
+            codes.iter_mut().for_each(|b| *b ^= 0x80);
+        }
+        let dtype = scale_file_dtype(scheme.scale_dtype);
+        let mut scales = vec![0.0; rows * g.scales_per_row()];
+        let mut zeros = scales.clone();
+        to_f32(bytes[1], dtype, &mut scales);
+        if let Some(bytes) = bytes.get(2) {
+            to_f32(bytes, dtype, &mut zeros);
+        }
+        let codec = RowCodec::new(g, scheme, Tuning::default());
+        for (i, out) in out.chunks_exact_mut(g.row()).enumerate() {
+            let s = i * g.scales_per_row()..(i + 1) * g.scales_per_row();
+            codec.decode(&codes[i * g.row()..(i + 1) * g.row()], &scales[s.clone()], &zeros[s], out);
+        }
+    }
+
+    fn quantization_config(&self, described: Described<'_>) -> Option<Map<String, Value>> {
+        Some(sdnq_config::write(described))
+    }
+}
+
+/// `[out, G, size, kernel..]`, without the group axis where there is one group.
+fn grouped_shape(g: Geometry, size: usize, kernel: &[usize]) -> Vec<usize> {
+    let mut shape = vec![g.out];
+    if g.groups() > 1 {
+        shape.push(g.groups());
+    }
+    shape.push(size);
+    shape.extend_from_slice(kernel);
+    shape
+}
+
+/// Bytes on disk are signed only for unpacked symmetric codes; packed ones are stored with their offset.
+fn signed_bytes(layer: &LayerSpec) -> bool {
+    layer.scheme.symmetric() && layer.scheme.bits == BitWidth::Eight
+}
+
+const fn code_dtype(bits: BitWidth, symmetric: bool) -> Dtype {
+    if symmetric && matches!(bits, BitWidth::Eight) { Dtype::Carried("I8", 1) } else { Dtype::Carried("U8", 1) }
+}

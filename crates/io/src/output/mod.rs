@@ -1,0 +1,7 @@
+//! Writing: a staging folder beside the output, shards with planned offsets, one rename at the end.
+
+mod shard_writer;
+mod staging;
+
+pub use shard_writer::{Placed, ShardWriter, WrittenShard};
+pub use staging::Staging;

@@ -1,0 +1,147 @@
+//! One safetensors file, written at known offsets by many threads.
+//!
+//! All positions follow from the plan, so the header is written first and every row goes to its place. A layer that ends under another
+//! scheme than planned (a raised width, wider scales) is appended past the planned end; such a shard is put together anew when it is
+//! finished, since the format allows no holes. Tensors are ordered by element size, largest first: loaders view the bytes as their type in
+//! place and need them aligned.
+
+use crate::error::{IoError, IoOp};
+use crate::layout::OutTensor;
+use crate::os;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const COPY_BYTES: usize = 1 << 20;
+
+/// A tensor and where its bytes are in the file being written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The tensor.
+    pub tensor: OutTensor,
+    /// First byte in the file.
+    pub position: u64,
+}
+
+/// A finished file.
+#[derive(Debug, Clone)]
+pub struct WrittenShard {
+    /// Bytes.
+    pub len: u64,
+    /// BLAKE3 of the whole file, hexadecimal.
+    pub hash: String,
+}
+
+/// A safetensors file being written.
+#[derive(Debug)]
+pub struct ShardWriter {
+    path: PathBuf,
+    file: File,
+    metadata: BTreeMap<String, String>,
+    planned: Vec<Placed>,
+    end: AtomicU64,
+}
+
+impl ShardWriter {
+    /// Creates the file with its header and full length; positions come back in the order of `tensors`.
+    pub fn create(path: &Path, metadata: &BTreeMap<String, String>, tensors: &[OutTensor]) -> Result<(Self, Vec<Placed>), IoError> {
+        let (header, placed) = layout(metadata, tensors);
+        let end = placed.iter().map(|p| p.position + p.tensor.len).max().unwrap_or(header.len() as u64);
+        let file = create(path)?;
+        file.set_len(end).map_err(IoError::file(IoOp::Write, path))?;
+        os::write_all_at(&file, &header, 0).map_err(IoError::file(IoOp::Write, path))?;
+        let writer = Self { path: path.into(), file, metadata: metadata.clone(), planned: placed.clone(), end: AtomicU64::new(end) };
+        Ok((writer, placed))
+    }
+
+    /// Room past the planned end for tensors that replace planned ones.
+    pub fn append(&self, tensors: &[OutTensor]) -> Vec<Placed> {
+        let place = |t: &OutTensor| Placed { tensor: t.clone(), position: self.end.fetch_add(t.len, Ordering::Relaxed) };
+        tensors.iter().map(place).collect()
+    }
+
+    /// Writes bytes of a tensor at an offset in it.
+    pub fn write(&self, placed: &Placed, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
+        debug_assert!(offset + bytes.len() as u64 <= placed.tensor.len);
+        os::write_all_at(&self.file, bytes, placed.position + offset).map_err(IoError::file(IoOp::Write, &self.path))
+    }
+
+    /// Puts the file together from the tensors that count, syncs and hashes it. `check` is polled once per MiB and can end it.
+    pub fn finish<E: From<IoError>>(mut self, last: &[Placed], check: impl Fn() -> Result<(), E>) -> Result<WrittenShard, E> {
+        if last != self.planned {
+            self.rebuild(last, &check)?;
+        }
+        self.file.sync_all().map_err(IoError::file(IoOp::Sync, &self.path))?;
+        let len = self.file.metadata().map_err(IoError::file(IoOp::Stat, &self.path))?.len();
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut at = 0;
+        while at < len {
+            check()?;
+            let n = COPY_BYTES.min((len - at) as usize);
+            self.read(&mut buffer[..n], at)?;
+            hasher.update(&buffer[..n]);
+            at += n as u64;
+        }
+        Ok(WrittenShard { len, hash: hasher.finalize().to_hex().to_string() })
+    }
+
+    fn read(&self, buffer: &mut [u8], at: u64) -> Result<(), IoError> {
+        os::read_exact_at(&self.file, buffer, at).map_err(IoError::file(IoOp::Read, &self.path))
+    }
+
+    fn rebuild<E: From<IoError>>(&mut self, last: &[Placed], check: &impl Fn() -> Result<(), E>) -> Result<(), E> {
+        let tensors: Vec<OutTensor> = last.iter().map(|p| p.tensor.clone()).collect();
+        let (header, placed) = layout(&self.metadata, &tensors);
+        let path = self.path.with_extension("rebuilt");
+        let file = create(&path)?;
+        let write = |bytes: &[u8], at| os::write_all_at(&file, bytes, at).map_err(IoError::file(IoOp::Write, &path));
+        write(&header, 0)?;
+        let mut buffer = vec![0; COPY_BYTES];
+        for (from, to) in last.iter().zip(&placed) {
+            let mut done = 0;
+            while done < from.tensor.len {
+                check()?;
+                let n = COPY_BYTES.min((from.tensor.len - done) as usize);
+                self.read(&mut buffer[..n], from.position + done)?;
+                write(&buffer[..n], to.position + done)?;
+                done += n as u64;
+            }
+        }
+        std::fs::rename(&path, &self.path).map_err(IoError::file(IoOp::Rename, &self.path))?;
+        (self.file, self.planned) = (file, placed);
+        Ok(())
+    }
+}
+
+fn create(path: &Path) -> Result<File, IoError> {
+    File::options().read(true).write(true).create_new(true).open(path).map_err(IoError::file(IoOp::Create, path))
+}
+
+/// Header bytes and positions. Positions are absolute, so the header's length comes first: it is padded to 8 bytes with spaces.
+fn layout(metadata: &BTreeMap<String, String>, tensors: &[OutTensor]) -> (Vec<u8>, Vec<Placed>) {
+    let mut order: Vec<usize> = (0..tensors.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(tensors[i].dtype.size()));
+    let mut header = Map::new();
+    let mut metadata = metadata.clone();
+    // Loaders of the pt family refuse a file that does not say which library wrote it.
+    metadata.entry("format".into()).or_insert_with(|| "pt".into());
+    header.insert("__metadata__".into(), json!(metadata));
+    let mut offsets = vec![0; tensors.len()];
+    let mut end = 0;
+    for i in order {
+        let t = &tensors[i];
+        offsets[i] = end;
+        header.insert(t.name.clone(), json!({"dtype": t.dtype.name(), "shape": t.shape, "data_offsets": [end, end + t.len]}));
+        end += t.len;
+    }
+    let mut text = Value::Object(header).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let start = 8 + text.len() as u64;
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut text);
+    let placed = tensors.iter().zip(offsets).map(|(t, o)| Placed { tensor: t.clone(), position: start + o }).collect();
+    (bytes, placed)
+}

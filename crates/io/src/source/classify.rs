@@ -1,0 +1,57 @@
+//! What a path is, before it is opened: opening a FIFO would block, and a pickle is never read.
+
+use crate::error::{IoError, IoOp, Missing};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Extensions of weight files, ours to read or not; none of them is carried over unasked.
+pub const WEIGHT_EXTENSIONS: [&str; 12] =
+    ["safetensors", "bin", "pt", "pth", "ckpt", "pkl", "gguf", "onnx", "onnx_data", "h5", "msgpack", "npz"];
+
+/// Extensions that hold, or may hold, Python pickles.
+pub const PICKLE_EXTENSIONS: [&str; 6] = ["bin", "pt", "pth", "ckpt", "pkl", "pickle"];
+
+/// The extension, lower case.
+pub fn extension(path: &Path) -> String {
+    path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
+
+/// Stat that tells "not there" from other failures. Symlinks are followed.
+pub fn stat(path: &Path, what: Missing, referenced_by: Option<&Path>) -> Result<Metadata, IoError> {
+    fs::metadata(path).map_err(|e| {
+        if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+            IoError::NotFound { path: path.into(), what, referenced_by: referenced_by.map(Into::into), source: Some(e) }
+        } else {
+            IoError::file(IoOp::Stat, path)(e)
+        }
+    })
+}
+
+/// [`stat`], refusing anything but a regular file.
+pub fn stat_regular(path: &Path, what: Missing, referenced_by: Option<&Path>) -> Result<Metadata, IoError> {
+    let meta = stat(path, what, referenced_by)?;
+    if meta.is_file() {
+        return Ok(meta);
+    }
+    let detected = if meta.is_dir() { "a folder" } else { "a special file (FIFO, socket or device)" };
+    Err(IoError::Unsupported { path: path.into(), detected: detected.into() })
+}
+
+/// What a file that is not safetensors is, from its extension and first bytes.
+pub fn detect_foreign(path: &Path) -> Result<Option<String>, IoError> {
+    let mut first = Vec::new();
+    File::open(path).map_err(IoError::file(IoOp::Open, path))?.take(8).read_to_end(&mut first).map_err(IoError::file(IoOp::Read, path))?;
+    let extension = extension(path);
+    Ok(if PICKLE_EXTENSIONS.contains(&extension.as_str()) || first.starts_with(b"PK\x03\x04") {
+        Some("a pickled checkpoint".into())
+    } else if first.starts_with(b"GGUF") {
+        Some("a GGUF file, which this version does not read".into())
+    } else if first.starts_with(b"PAR1") {
+        Some("a Parquet file, which this version does not read".into())
+    } else if extension == "safetensors" {
+        None
+    } else {
+        Some(if extension.is_empty() { "a file without extension".into() } else { format!("a .{extension} file") })
+    })
+}

@@ -1,0 +1,14 @@
+//! A model on disk as the user points at it: kinds of folders, components, shards, and the files around them.
+
+mod around;
+mod classify;
+mod component;
+mod discover;
+mod shard;
+mod shard_index;
+mod weight_files;
+
+pub use around::{Carried, LeftOut};
+pub use component::Component;
+pub use discover::{Source, SourceKind, open};
+pub use shard::Shard;

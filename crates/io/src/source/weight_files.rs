@@ -1,0 +1,107 @@
+//! Which files of a folder are its weights (design, section 7): an index first, then the usual names, then the only .safetensors there is.
+
+use super::classify::{PICKLE_EXTENSIONS, extension};
+use super::shard::Shard;
+use super::shard_index::ShardIndex;
+use crate::error::{IoError, IoOp, MetadataProblem, Missing};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
+const INDEX_SUFFIX: &str = ".safetensors.index.json";
+
+/// The weights of a folder.
+#[derive(Debug)]
+pub struct WeightFiles {
+    /// Shards in name order.
+    pub shards: Vec<Shard>,
+    /// The index that named them.
+    pub index: Option<ShardIndex>,
+}
+
+/// File names in a folder, sorted.
+pub fn names(dir: &Path) -> Result<Vec<String>, IoError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(IoError::file(IoOp::List, dir))? {
+        let entry = entry.map_err(IoError::file(IoOp::List, dir))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Opens the weights of a folder; `None` where it has none.
+pub fn open(dir: &Path) -> Result<Option<WeightFiles>, IoError> {
+    let names = names(dir)?;
+    let indexes: Vec<&String> = names.iter().filter(|n| n.ends_with(INDEX_SUFFIX)).collect();
+    if let Some(index) = choose(dir, &indexes, &STEMS.map(|s| format!("{s}{INDEX_SUFFIX}")))? {
+        return open_index(dir, &index).map(Some);
+    }
+    let exact: Vec<String> = STEMS.iter().map(|s| format!("{s}.safetensors")).collect();
+    let files: Vec<&String> = names.iter().filter(|n| n.ends_with(".safetensors")).collect();
+    let usual: Vec<&String> = files.iter().copied().filter(|n| STEMS.iter().any(|s| n.starts_with(&format!("{s}.")))).collect();
+    if let Some(name) = choose(dir, &usual, &exact)? {
+        return Ok(Some(WeightFiles { shards: vec![Shard::open(&dir.join(name), None)?], index: None }));
+    }
+    let mut weights = Vec::new();
+    for name in files {
+        let shard = Shard::open(&dir.join(name), None)?;
+        if !shard.header.metadata.get("format").is_some_and(|f| f.starts_with("arrow-quant-")) {
+            weights.push(shard);
+        }
+    }
+    if weights.len() > 1 {
+        return Err(ambiguous(dir, weights.iter().map(|w| w.file_name.clone()).collect()));
+    }
+    Ok(weights.pop().map(|shard| WeightFiles { shards: vec![shard], index: None }))
+}
+
+/// One of the preferred names, else the only candidate.
+fn choose(dir: &Path, candidates: &[&String], preferred: &[String]) -> Result<Option<String>, IoError> {
+    let best: Vec<&&String> = candidates.iter().filter(|n| preferred.contains(n)).collect();
+    match (best.as_slice(), candidates) {
+        ([one], _) => Ok(Some((**one).clone())),
+        ([], []) => Ok(None),
+        ([], [one]) => Ok(Some((*one).clone())),
+        ([], many) => Err(ambiguous(dir, many.iter().map(|n| (*n).clone()).collect())),
+        (several, _) => Err(ambiguous(dir, several.iter().map(|n| (**n).clone()).collect())),
+    }
+}
+
+fn ambiguous(dir: &Path, candidates: Vec<String>) -> IoError {
+    IoError::Metadata { path: dir.into(), field: None, problem: MetadataProblem::Ambiguous { candidates } }
+}
+
+fn open_index(dir: &Path, name: &str) -> Result<WeightFiles, IoError> {
+    let path = dir.join(name);
+    let index = ShardIndex::read(&path)?;
+    let mut shards = Vec::new();
+    for file in index.shards() {
+        shards.push(Shard::open(&dir.join(file), Some(&path))?);
+    }
+    if shards.is_empty() {
+        return Err(IoError::NotFound { path: dir.into(), what: Missing::Weights, referenced_by: Some(path), source: None });
+    }
+    for shard in &shards {
+        let held: std::collections::HashSet<&str> = shard.header.tensors.iter().map(|t| t.name.as_str()).collect();
+        let lost = index.weight_map.iter().find(|(t, f)| *f == shard.file_name && !held.contains(t.as_str()));
+        if let Some((tensor, _)) = lost {
+            let problem = MetadataProblem::Contradiction { other: shard.path.clone(), about: format!("tensor {tensor}") };
+            return Err(IoError::Metadata { path, field: Some(format!("weight_map.{tensor}")), problem });
+        }
+    }
+    Ok(WeightFiles { shards, index: Some(index) })
+}
+
+/// The error for a folder without weights: a pickle is named as such.
+pub fn no_weights(dir: &Path) -> IoError {
+    let pickle = names(dir).ok().and_then(|names| names.into_iter().find(|n| is_pickle(&dir.join(n))));
+    match pickle {
+        Some(name) => IoError::Unsupported { path: dir.join(name), detected: "a pickled checkpoint".into() },
+        None => IoError::NotFound { path: dir.into(), what: Missing::Weights, referenced_by: None, source: None },
+    }
+}
+
+fn is_pickle(path: &PathBuf) -> bool {
+    path.is_file() && PICKLE_EXTENSIONS.contains(&extension(path).as_str())
+}

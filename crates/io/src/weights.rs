@@ -1,0 +1,106 @@
+//! The weights of a model on disk as rows of floats, whatever layout they are stored in.
+
+use crate::error::IoError;
+use crate::header::TensorInfo;
+use crate::layout::{Layout, LayerSpec, Sdnq, SdnqModel};
+use crate::source::{Component, Shard};
+use aq_core::Geometry;
+use aq_kernels::convert::to_f32;
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// Reads rows `first..first + rows` of a float tensor; `out` gets `rows * row` values.
+pub fn read_float_rows(shard: &Shard, tensor: &TensorInfo, first: usize, out: &mut [f32], row: usize, bytes: &mut Vec<u8>) -> Result<(), IoError> {
+    let size = tensor.dtype.size();
+    bytes.resize(out.len() * size, 0);
+    shard.read(bytes, tensor.offset + (first * row * size) as u64)?;
+    to_f32(bytes, tensor.dtype, out);
+    Ok(())
+}
+
+enum Stored<'a> {
+    Float(&'a Shard, &'a TensorInfo),
+    Sdnq(Box<LayerSpec>, Vec<(&'a Shard, &'a TensorInfo)>),
+}
+
+/// One weight of a model, decodable by rows.
+pub struct Weight<'a> {
+    /// Name of the weight tensor.
+    pub name: String,
+    /// Its own shape, decoded.
+    pub shape: Vec<usize>,
+    stored: Stored<'a>,
+}
+
+impl Weight<'_> {
+    /// Bits per code; `None` for float weights.
+    pub fn bits(&self) -> Option<u32> {
+        match &self.stored {
+            Stored::Float(..) => None,
+            Stored::Sdnq(spec, _) => Some(spec.scheme.bits.bits()),
+        }
+    }
+
+    /// Decodes rows `first..`, as many as `out` holds. Rows of a block must begin on a byte: `first` a multiple of 4.
+    pub fn read_rows(&self, first: usize, out: &mut [f32]) -> Result<(), IoError> {
+        match &self.stored {
+            Stored::Float(shard, tensor) => {
+                let row = tensor.numel() / tensor.shape.first().copied().unwrap_or(1).max(1);
+                read_float_rows(shard, tensor, first, out, row, &mut Vec::new())
+            }
+            Stored::Sdnq(spec, tensors) => {
+                let rows = out.len() / spec.geometry.row();
+                let layout_tensors = Sdnq.tensors(spec);
+                let mut buffers = Vec::with_capacity(tensors.len());
+                for ((shard, tensor), planned) in tensors.iter().zip(&layout_tensors) {
+                    let start = planned.row_offset(first);
+                    let mut buffer = vec![0; ((rows as u64 * planned.row_bits).div_ceil(8)) as usize];
+                    shard.read(&mut buffer, tensor.offset + start)?;
+                    buffers.push(buffer);
+                }
+                let slices: Vec<&[u8]> = buffers.iter().map(Vec::as_slice).collect();
+                Sdnq.read_rows(spec, &slices, rows, out);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// `quantization_config` of a component, if it has one.
+pub fn quantization_config(component: &Component) -> Option<&Map<String, Value>> {
+    component.config.as_ref()?.get("quantization_config")?.as_object()
+}
+
+/// All weights of a component with two dimensions or more, in file order; refuses quantized layouts that are not decoded.
+pub fn weights(component: &Component) -> Result<Vec<Weight<'_>>, IoError> {
+    let config_path = component.dir.join("config.json");
+    let sdnq = match quantization_config(component) {
+        None => None,
+        Some(config) => match config.get("quant_method").and_then(Value::as_str) {
+            Some("sdnq") => Some(SdnqModel::read(&config_path, config)?),
+            other => return Err(unknown_method(&config_path, other.unwrap_or("unnamed"))),
+        },
+    };
+    let mut list = Vec::new();
+    for (shard, tensor) in component.tensors() {
+        let found = match &sdnq {
+            Some(model) => model.weight(&shard.path, &shard.header, &tensor.name)?,
+            None => None,
+        };
+        if let Some(weight) = found {
+            let tensors = weight.tensors.iter().filter_map(|n| shard.header.tensor(n).map(|t| (shard, t))).collect();
+            let shape = weight.spec.shape.clone();
+            list.push(Weight { name: tensor.name.clone(), shape, stored: Stored::Sdnq(Box::new(weight.spec), tensors) });
+        } else if tensor.dtype.is_float() && Geometry::of(&tensor.shape, 0).is_some() {
+            let companion = tensor.name.ends_with(".scale") || tensor.name.ends_with(".zero_point");
+            if !(companion && sdnq.is_some()) {
+                list.push(Weight { name: tensor.name.clone(), shape: tensor.shape.clone(), stored: Stored::Float(shard, tensor) });
+            }
+        }
+    }
+    Ok(list)
+}
+
+fn unknown_method(path: &Path, method: &str) -> IoError {
+    IoError::Unsupported { path: path.into(), detected: format!("a model quantized by {method}, which this version does not decode") }
+}

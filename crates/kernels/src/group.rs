@@ -1,0 +1,60 @@
+//! Min/max quantization of one group: the starting point of every method.
+
+use crate::lanes::min_max;
+use crate::round::to_stored;
+use aq_core::ScaleDtype;
+
+/// No stored scale is smaller: its reciprocal must be finite, and a group this narrow is constant for every purpose.
+pub const LEAST_SCALE: f32 = f32::from_bits(0x0d80_0000); // 2^-100
+
+/// Scale and zero of a group, both as stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Params {
+    /// Step between codes; > 0.
+    pub scale: f32,
+    /// Value at code 0; unused in symmetric schemes.
+    pub zero: f32,
+}
+
+impl Params {
+    /// Of a group whose values are all `value` as far as the stored type can tell: code 0 everywhere.
+    pub fn constant(value: f32, dtype: ScaleDtype) -> Self {
+        Self { scale: 1.0, zero: to_stored(value, dtype) }
+    }
+}
+
+/// Range of the group over `max` steps, zero at the minimum; both rounded to the stored type, the scale against the rounded zero so that
+/// the maximum keeps its code.
+pub fn asymmetric(w: &[f32], max: f32, dtype: ScaleDtype) -> Params {
+    let (lo, hi) = min_max(w);
+    let zero = to_stored(lo, dtype);
+    let scale = to_stored((hi - zero) / max, dtype);
+    if lo < hi && scale >= LEAST_SCALE { Params { scale, zero } } else { Params::constant(lo, dtype) }
+}
+
+/// Largest magnitude over the largest positive code, `2^(b-1) - 1`.
+pub fn symmetric(w: &[f32], largest: f32, dtype: ScaleDtype) -> Params {
+    let (lo, hi) = min_max(w);
+    let most = if -lo > hi { -lo } else { hi };
+    let scale = to_stored(most / largest, dtype);
+    Params { scale: if scale >= LEAST_SCALE { scale } else { 1.0 }, zero: 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hand_computed_groups() {
+        let p = asymmetric(&[-1.0, 0.0, 0.5, 2.0], 3.0, ScaleDtype::F32);
+        assert_eq!(p, Params { scale: 1.0, zero: -1.0 });
+        let p = asymmetric(&[0.5; 7], 15.0, ScaleDtype::Bf16);
+        assert_eq!(p, Params { scale: 1.0, zero: 0.5 });
+        let p = symmetric(&[-1.0, 3.5], 7.0, ScaleDtype::F16);
+        assert_eq!(p, Params { scale: 0.5, zero: 0.0 });
+        assert_eq!(symmetric(&[0.0, -0.0], 7.0, ScaleDtype::F16).scale, 1.0);
+        // the rounded minimum lies above the maximum: nothing is left to divide
+        let v = 1.0 + 2f32.powi(-8) * 1.5;
+        assert_eq!(asymmetric(&[v, v + 1e-6], 15.0, ScaleDtype::Bf16).scale, 1.0);
+    }
+}

@@ -1,0 +1,87 @@
+//! Sums in a stated order: element `i` goes to lane `i % 16`, lanes are folded 16 -> 8 -> 4 -> 2 -> 1, lane `j` with lane `j + half`.
+//!
+//! Slices are cut into whole blocks of 16; callers pad with weight 0, which leaves every sum as it is. The order is that of one AVX-512
+//! register, two AVX registers or four of SSE or NEON, so each of them reproduces it without shuffling.
+
+/// Elements of one block.
+pub const LANES: usize = 16;
+
+/// One accumulator per lane.
+pub type Acc = [f32; LANES];
+
+/// Folds the lanes.
+pub fn fold(acc: &Acc) -> f32 {
+    let mut a = *acc;
+    let mut half = LANES / 2;
+    while half > 0 {
+        for j in 0..half {
+            a[j] += a[j + half];
+        }
+        half /= 2;
+    }
+    a[0]
+}
+
+/// The least multiple of [`LANES`] that holds `n` elements.
+pub const fn padded(n: usize) -> usize {
+    n.div_ceil(LANES) * LANES
+}
+
+/// `sum w_i * x_i` for padded slices of equal length.
+pub fn dot(w: &[f32], x: &[f32]) -> f32 {
+    let mut acc = [0.0; LANES];
+    for (w, x) in w.chunks_exact(LANES).zip(x.chunks_exact(LANES)) {
+        for j in 0..LANES {
+            acc[j] += w[j] * x[j];
+        }
+    }
+    fold(&acc)
+}
+
+/// `sum x_i` of a padded slice.
+pub fn sum(x: &[f32]) -> f32 {
+    let mut acc = [0.0; LANES];
+    for x in x.chunks_exact(LANES) {
+        for j in 0..LANES {
+            acc[j] += x[j];
+        }
+    }
+    fold(&acc)
+}
+
+/// Least and largest element of a non-empty slice of any length; NaN is the caller's to exclude.
+pub fn min_max(x: &[f32]) -> (f32, f32) {
+    let mut lo = [f32::INFINITY; LANES];
+    let mut hi = [f32::NEG_INFINITY; LANES];
+    let blocks = x.chunks_exact(LANES);
+    let rest = blocks.remainder();
+    for x in blocks {
+        for j in 0..LANES {
+            lo[j] = if x[j] < lo[j] { x[j] } else { lo[j] };
+            hi[j] = if x[j] > hi[j] { x[j] } else { hi[j] };
+        }
+    }
+    let (mut least, mut most) = (f32::INFINITY, f32::NEG_INFINITY);
+    for &v in lo.iter().chain(rest) {
+        least = if v < least { v } else { least };
+    }
+    for &v in hi.iter().chain(rest) {
+        most = if v > most { v } else { most };
+    }
+    (least, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_as_stated() {
+        let x: Vec<f32> = (0..32).map(|i| 10f32.powi(i % 7) + i as f32).collect();
+        let lanes: Vec<f32> = (0..16).map(|j| 0.0 + x[j] + x[j + 16]).collect();
+        let eight: Vec<f32> = (0..8).map(|j| lanes[j] + lanes[j + 8]).collect();
+        let four: Vec<f32> = (0..4).map(|j| eight[j] + eight[j + 4]).collect();
+        assert_eq!(sum(&x).to_bits(), ((four[0] + four[2]) + (four[1] + four[3])).to_bits());
+        assert_eq!(min_max(&[3.0, -1.0, 2.0]), (-1.0, 3.0));
+    }
+}

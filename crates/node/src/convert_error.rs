@@ -1,0 +1,193 @@
+//! From the engine's error to the data that crosses to JavaScript. One exhaustive match: a new variant stops the build.
+
+use crate::request::Call;
+use aq_core::error::ErrorContext;
+use aq_engine::error::{Failure, ShapeSubject, WorkFailure};
+use aq_engine::{Control, QuantError};
+use aq_io::error::{MetadataProblem, Missing};
+use aq_io::os::errno_name;
+use serde_json::{Value, json};
+use std::error::Error;
+use std::path::Path;
+use std::time::SystemTime;
+
+const MOST_CAUSES: usize = 8;
+
+/// A failed outcome as JSON text.
+pub fn failed(error: QuantError, call: &Call, control: Option<&Control>) -> String {
+    let failure = Failure { context: context(&error, call, control), error };
+    json!({"ok": false, "error": convert_error(&failure)}).to_string()
+}
+
+/// A successful outcome as JSON text.
+pub fn succeeded(value: Value) -> String {
+    json!({"ok": true, "value": value}).to_string()
+}
+
+/// The error as the facade wants it.
+pub fn convert_error(failure: &Failure) -> Value {
+    let error = &failure.error;
+    let code = error.code();
+    let row = code.row();
+    let texts = error.texts();
+    let kind = error.kind();
+    json!({
+        "v": 1,
+        "name": row.class,
+        "code": code.as_str(),
+        "title": row.title,
+        "message": texts.message(),
+        "hint": texts.suggestions.first().cloned().unwrap_or_else(|| row.hint.to_owned()),
+        "suggestions": texts.suggestions,
+        "category": row.category,
+        "severity": row.severity,
+        "kind": kind,
+        "retryable": kind == aq_core::error::Kind::Transient,
+        "retryAfterMs": error.retry_after_ms(),
+        "details": details(error),
+        "context": failure.context,
+        "causes": causes(error),
+        "report": null,
+    })
+}
+
+fn details(error: &QuantError) -> Value {
+    match error {
+        QuantError::InvalidConfig(issues) => json!({"issues": issues}),
+        QuantError::ValidationFailed(q) => json!({
+            "similarity": q.similarity,
+            "threshold": q.threshold,
+            "layer": q.layer,
+            "bitWidth": q.bit_width,
+            "measure": "weights",
+            "timeGroup": null,
+            "meanSimilarity": q.mean_similarity,
+            "failed": q.failed.iter().map(|f| json!({
+                "layer": f.layer,
+                "attempts": f.attempts.iter().map(|(b, s)| json!({"bitWidth": b, "similarity": s})).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+            "failedCount": q.failed_count,
+            "layerCount": q.layer_count,
+        }),
+        QuantError::ModelNotFound { path, what, referenced_by, .. } => json!({
+            "path": path,
+            "what": match what {
+                Missing::Model => "model",
+                Missing::Weights => "weights",
+                Missing::Shard => "shard",
+            },
+            "referencedBy": referenced_by,
+        }),
+        QuantError::Metadata { path, field, problem } => json!({
+            "path": path,
+            "field": field,
+            "problem": match problem {
+                MetadataProblem::FieldMissing => "field-missing",
+                MetadataProblem::FieldType { .. } => "field-type",
+                MetadataProblem::Contradiction { .. } | MetadataProblem::Ambiguous { .. } => "contradiction",
+                MetadataProblem::Outside { .. } => "outside",
+                MetadataProblem::Version { .. } => "version",
+            },
+        }),
+        QuantError::UnknownModality { path, value, looked_at } => json!({"path": path, "value": value, "lookedAt": looked_at}),
+        QuantError::ShapeMismatch { subject, name, expected, actual } => json!({
+            "subject": match subject {
+                ShapeSubject::Model => "model",
+                ShapeSubject::Buffer => "buffer",
+            },
+            "name": name,
+            "expected": expected,
+            "actual": actual,
+        }),
+        QuantError::QuantizationFailed { path, layer, failure } => json!({
+            "path": path,
+            "layer": layer,
+            "reason": match failure {
+                WorkFailure::NothingToQuantize { .. } => "nothing-to-quantize",
+                WorkFailure::ScaleOverflow { .. } => "scale-overflow",
+                WorkFailure::NameCollision { .. } => "name-collision",
+                WorkFailure::AlreadyQuantized { .. } => "already-quantized",
+            },
+        }),
+        QuantError::Io { op, path, attempts, source } => {
+            json!({"path": path, "op": op.as_str(), "errno": errno_name(source), "attempts": attempts})
+        }
+        QuantError::Serde { path, source } => json!({"path": path, "line": source.line(), "column": source.column()}),
+        QuantError::Internal { location, panic, .. } => json!({"location": location, "panic": panic}),
+        QuantError::OutputExists { path } => json!({"path": path, "issues": [{
+            "path": "outputPath",
+            "expected": "a path where nothing is yet",
+            "received": format!("\"{}\" (string)", path.display()),
+            "message": format!("Expected a path where nothing is yet for outputPath but received \"{}\" (string).", path.display()),
+            "code": error.code().as_str(),
+            "source": "option",
+        }]}),
+        QuantError::UnsupportedFormat { path, detected } => json!({"path": path, "detected": detected}),
+        QuantError::UnsupportedDtype { path, tensor, dtype } => json!({"path": path, "tensor": tensor, "dtype": dtype}),
+        QuantError::CorruptModel(d) => json!({
+            "path": d.path,
+            "tensor": d.tensor,
+            "offset": d.offset,
+            "defect": d.defect.as_str(),
+            "declared": d.declared,
+            "limit": d.limit,
+        }),
+        QuantError::NonFiniteWeights { path, tensor, index, value, count } => {
+            json!({"path": path, "tensor": tensor, "index": index, "value": aq_engine::error::non_finite_name(*value), "count": count})
+        }
+        QuantError::OutOfDisk { path, source } => {
+            json!({"path": path, "required": 0, "available": null, "errno": errno_name(source)})
+        }
+        QuantError::OutputBusy { path, pid } => json!({"path": path, "pid": pid}),
+        QuantError::Cancelled { phase } => json!({"phase": phase, "staged": "nothing", "abandoned": false}),
+    }
+}
+
+/// Chain of sources below the error itself.
+fn causes(error: &QuantError) -> Vec<Value> {
+    let mut list = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next.filter(|_| list.len() < MOST_CAUSES) {
+        let code = cause.downcast_ref::<std::io::Error>().map(errno_name);
+        list.push(json!({"name": "Error", "message": aq_core::error::visible(&cause.to_string()), "code": code}));
+        next = cause.source();
+    }
+    list
+}
+
+fn context(error: &QuantError, call: &Call, control: Option<&Control>) -> ErrorContext {
+    let text = |p: &Path| Some(p.to_string_lossy().into_owned());
+    let (file, layer, offset) = match error {
+        QuantError::ModelNotFound { path, .. }
+        | QuantError::Metadata { path, .. }
+        | QuantError::UnknownModality { path, .. }
+        | QuantError::Io { path, .. }
+        | QuantError::Serde { path, .. }
+        | QuantError::OutputExists { path }
+        | QuantError::UnsupportedFormat { path, .. }
+        | QuantError::OutOfDisk { path, .. }
+        | QuantError::OutputBusy { path, .. } => (text(path), None, None),
+        QuantError::QuantizationFailed { path, layer, .. } => (text(path), layer.clone(), None),
+        QuantError::UnsupportedDtype { path, tensor, .. } | QuantError::NonFiniteWeights { path, tensor, .. } => {
+            (text(path), Some(tensor.clone()), None)
+        }
+        QuantError::CorruptModel(d) => (text(&d.path), d.tensor.clone(), d.offset),
+        QuantError::ValidationFailed(q) => (None, Some(q.layer.clone()), None),
+        QuantError::ShapeMismatch { name, .. } => (None, Some(name.clone()), None),
+        QuantError::InvalidConfig(_) | QuantError::Internal { .. } | QuantError::Cancelled { .. } => (None, None, None),
+    };
+    ErrorContext {
+        operation: call.operation.into(),
+        phase: control.map(Control::phase).unwrap_or_default(),
+        job_id: call.job_id.clone(),
+        timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        elapsed_ms: control.map_or(0, |c| c.started.elapsed().as_millis() as u64),
+        model_path: call.model_path.clone(),
+        output_path: call.output_path.clone(),
+        file,
+        offset,
+        layer,
+        device: None,
+        attempt: 1,
+    }
+}

@@ -1,0 +1,66 @@
+//! The job handle: its own named thread, settled through a deferred; never libuv's pool, which the file system shares.
+
+use crate::convert_error::{failed, succeeded};
+use crate::guard::THREAD_NAME;
+use crate::progress::JsSink;
+use crate::request::{Call, Request};
+use crate::running::{Done, note};
+use aq_core::CancelToken;
+use aq_engine::{Control, QuantError};
+use napi::bindgen_prelude::{Function, Object};
+use napi::Env;
+use napi_derive::napi;
+use std::sync::Arc;
+
+/// One call of the facade: made with a request, run once.
+#[napi]
+pub struct NativeJob {
+    request: String,
+    cancel: CancelToken,
+}
+
+#[napi]
+impl NativeJob {
+    /// Takes the request as JSON; a malformed one surfaces in the outcome.
+    #[napi(constructor)]
+    pub fn new(request: String) -> Self {
+        Self { request, cancel: CancelToken::default() }
+    }
+
+    /// Starts the job. Resolves with the outcome as JSON.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn run<'env>(&self, env: &'env Env, on_progress: Function<'env, String, ()>) -> napi::Result<Object<'env>> {
+        let callback = on_progress.build_threadsafe_function::<String>().weak::<true>().build()?;
+        let (deferred, promise) = env.create_deferred::<String, _>()?;
+        let (request, cancel, done) = (self.request.clone(), self.cancel.clone(), Arc::new(Done::default()));
+        note(env, cancel.clone(), done.clone())?;
+        let thread = std::thread::Builder::new().name(format!("{THREAD_NAME}-job"));
+        let spawned = thread.spawn(move || {
+            let outcome = run(&request, cancel, JsSink::new(callback));
+            done.set();
+            deferred.resolve(move |_env| Ok(outcome));
+        });
+        spawned.map_err(|e| napi::Error::from_reason(format!("the job's thread could not be started: {e}")))?;
+        Ok(promise)
+    }
+
+    /// Asks the job to stop; any number of times, at any moment.
+    #[napi]
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+}
+
+fn run(request: &str, cancel: CancelToken, sink: JsSink) -> String {
+    let request = match Request::parse(request) {
+        Ok(request) => request,
+        Err(error) => return failed(error, &Call::default(), None),
+    };
+    let call = request.call();
+    let control = Control::new(cancel, Arc::new(sink));
+    let result: Result<_, QuantError> = request.run(&control);
+    match result {
+        Ok(value) => succeeded(value),
+        Err(error) => failed(error, &call, Some(&control)),
+    }
+}

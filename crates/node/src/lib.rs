@@ -1,0 +1,13 @@
+//! The binding: conversions only. No algorithm, no file I/O.
+//!
+//! JSON goes in and out; every entry answers with an outcome (`{ok: true, value}` or `{ok: false, error}`) and is wrapped against panics, so
+//! that nothing thrown here has to be understood by the facade.
+
+mod convert_error;
+mod guard;
+mod job;
+mod progress;
+mod request;
+mod running;
+mod system;
+mod tensor;

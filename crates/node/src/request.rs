@@ -1,0 +1,122 @@
+//! What the facade asks for, and which engine function answers.
+
+use crate::guard::guard;
+use aq_core::error::{ConfigIssue, ErrorCode};
+use aq_core::{GivenConfig, Mode, Modality};
+use aq_engine::inspect::inspect;
+use aq_engine::job::{QuantizeRequest, quantize};
+use aq_engine::validate::{ValidateRequest, validate};
+use aq_engine::{Control, QuantError};
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// One call of the facade.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "operation", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Request {
+    QuantizeDiffusionModel {
+        job_id: String,
+        model_path: PathBuf,
+        output_path: PathBuf,
+        #[serde(default)]
+        mode: Mode,
+        config: Value,
+    },
+    ValidateQuality {
+        job_id: String,
+        original_path: PathBuf,
+        quantized_path: PathBuf,
+        config: ValidateConfig,
+    },
+    Inspect {
+        job_id: String,
+        model_path: PathBuf,
+        config: InspectConfig,
+    },
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ValidateConfig {
+    min_accuracy: Option<f64>,
+    num_threads: Option<u64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InspectConfig {
+    modality: Option<Modality>,
+}
+
+/// What an error's context tells of the call.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    pub operation: &'static str,
+    pub job_id: Option<String>,
+    pub model_path: Option<String>,
+    pub output_path: Option<String>,
+}
+
+impl Request {
+    /// Parses a request; the facade made it, so a wrong one is a defect.
+    pub fn parse(text: &str) -> Result<Self, QuantError> {
+        serde_json::from_str(text).map_err(|e| QuantError::Internal {
+            message: format!("the facade's request is malformed: {e}"),
+            location: None,
+            panic: false,
+        })
+    }
+
+    /// For the error's context.
+    pub fn call(&self) -> Call {
+        let text = |p: &PathBuf| Some(p.to_string_lossy().into_owned());
+        match self {
+            Self::QuantizeDiffusionModel { job_id, model_path, output_path, .. } => Call {
+                operation: "quantizeDiffusionModel",
+                job_id: Some(job_id.clone()),
+                model_path: text(model_path),
+                output_path: text(output_path),
+            },
+            Self::ValidateQuality { job_id, original_path, quantized_path, .. } => Call {
+                operation: "validateQuality",
+                job_id: Some(job_id.clone()),
+                model_path: text(original_path),
+                output_path: text(quantized_path),
+            },
+            Self::Inspect { job_id, model_path, .. } => {
+                Call { operation: "inspect", job_id: Some(job_id.clone()), model_path: text(model_path), output_path: None }
+            }
+        }
+    }
+
+    /// Does the work; never panics.
+    pub fn run(self, control: &Control) -> Result<Value, QuantError> {
+        guard(|| match self {
+            Self::QuantizeDiffusionModel { model_path, output_path, mode, config, .. } => {
+                let config = GivenConfig::from_value(config).map_err(QuantError::InvalidConfig)?;
+                to_value(&quantize(&QuantizeRequest { model_path, output_path, mode, config }, control)?)
+            }
+            Self::ValidateQuality { original_path, quantized_path, config, .. } => {
+                let min_accuracy = config.min_accuracy;
+                if min_accuracy.is_some_and(|v| !(0.0..=1.0).contains(&v)) {
+                    let value = min_accuracy.unwrap_or_default();
+                    let issue = ConfigIssue::number(ErrorCode::InvalidAccuracy, "minAccuracy", "a number between 0.0 and 1.0", value);
+                    return Err(QuantError::InvalidConfig(vec![issue]));
+                }
+                let num_threads = config.num_threads.unwrap_or(0).min(1024) as usize;
+                let request = ValidateRequest { original: original_path, quantized: quantized_path, min_accuracy, num_threads };
+                to_value(&validate(&request, control)?)
+            }
+            Self::Inspect { model_path, config, .. } => to_value(&inspect(&model_path, config.modality, control)?),
+        })
+    }
+}
+
+fn to_value<T: serde::Serialize>(value: &T) -> Result<Value, QuantError> {
+    serde_json::to_value(value).map_err(|e| QuantError::Internal {
+        message: format!("a result could not be written as JSON: {e}"),
+        location: None,
+        panic: false,
+    })
+}

@@ -1,0 +1,63 @@
+//! Jobs of one JavaScript environment: when it goes down (a worker is terminated), they are told to stop and given a moment to tidy up.
+
+use aq_core::CancelToken;
+use napi::Env;
+use std::cell::RefCell;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+const EXIT_GRACE: Duration = Duration::from_secs(2);
+
+/// Set once the job's thread has tidied up.
+#[derive(Default)]
+pub struct Done {
+    flag: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Done {
+    /// The job is over.
+    pub fn set(&self) {
+        *self.flag.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, until: Instant) {
+        let mut done = self.flag.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*done {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            done = self.changed.wait_timeout(done, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn is_set(&self) -> bool {
+        *self.flag.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+thread_local! {
+    // An environment lives on one thread, and this module is loaded once in each.
+    static JOBS: RefCell<Option<Vec<(CancelToken, Arc<Done>)>>> = const { RefCell::new(None) };
+}
+
+/// Notes a job of this environment.
+pub fn note(env: &Env, cancel: CancelToken, done: Arc<Done>) -> napi::Result<()> {
+    let first = JOBS.with_borrow(Option::is_none);
+    if first {
+        env.add_env_cleanup_hook((), |()| {
+            let jobs = JOBS.with_borrow_mut(Option::take).unwrap_or_default();
+            jobs.iter().for_each(|(cancel, _)| cancel.cancel());
+            let until = Instant::now() + EXIT_GRACE;
+            jobs.iter().for_each(|(_, done)| done.wait(until));
+        })?;
+    }
+    JOBS.with_borrow_mut(|jobs| {
+        let jobs = jobs.get_or_insert_default();
+        jobs.retain(|(_, done)| !done.is_set());
+        jobs.push((cancel, done));
+    });
+    Ok(())
+}

@@ -1,0 +1,47 @@
+"""Answers check requests, one JSON object a line on stdin, one a line on stdout, until stdin ends.
+
+Importing the loaders takes most of a minute on a slow machine: one process serves a whole run.
+Requests: {"id", "check": "open", "original", "sdnq", "plain", "samples"?} or {"id", "check": "evaluate", "original", "quantized"}.
+"""
+import json
+import os
+import sys
+import traceback
+
+# Libraries print to stdout now and then; the answers keep the real one to themselves.
+answers = os.fdopen(os.dup(1), "w", buffering=1)
+os.dup2(2, 1)
+
+import loading  # noqa: E402  sets the environment before torch is imported
+import evaluate  # noqa: E402
+import open_sdnq  # noqa: E402
+
+CHECKS = {"open": open_sdnq.check, "evaluate": evaluate.evaluate}
+
+
+def reply(value):
+    answers.write(json.dumps(value) + "\n")
+
+
+def versions():
+    import diffusers
+    import safetensors
+    import transformers
+    return {"torch": loading.torch.__version__, "diffusers": diffusers.__version__, "transformers": transformers.__version__,
+            "safetensors": safetensors.__version__}
+
+
+def main():
+    reply({"id": 0, "value": versions()})
+    for line in sys.stdin:
+        request = json.loads(line)
+        number, check = request.pop("id"), CHECKS[request.pop("check")]
+        try:
+            reply({"id": number, "value": check(**request)})
+        except Exception as error:  # a loader may fail with anything: it is an answer, not the end of the run
+            traceback.print_exc()
+            reply({"id": number, "error": f"{type(error).__name__}: {error}"[:2000]})
+
+
+if __name__ == "__main__":
+    main()

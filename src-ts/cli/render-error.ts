@@ -1,0 +1,92 @@
+/** An error as a person reads it in a terminal. */
+
+import { flattenCauses } from '../errors/causes.js';
+import { ArrowQuantError, ConfigurationError, isArrowQuantError } from '../errors/classes.js';
+import { escapeText } from '../errors/text.js';
+import type { Palette } from './colour.js';
+
+export interface ErrorStyle {
+  readonly palette: Palette;
+  /** Columns. */
+  readonly width: number;
+  /** With stack and causes. */
+  readonly verbose: boolean;
+}
+
+/** Lines without a trailing line break. */
+export function renderError(error: unknown, style: ErrorStyle): string {
+  const { red, dim } = style.palette;
+  if (!(error instanceof ArrowQuantError)) {
+    const text =
+      error instanceof Error ? (style.verbose ? (error.stack ?? error.message) : error.message) : String(error);
+    return `${red('error')} ${escapeLines(text)}`;
+  }
+  const label = (name: string) => `  ${dim(name.padEnd(6))} `;
+  const lines = [`${red('error')} ${error.code}  ${error.title}`];
+  const body = error instanceof ConfigurationError ? issueLines(error) : [sentenceOf(error)];
+  for (const text of body) lines.push(...wrap(text, style.width - 2).map((line) => `  ${line}`));
+  const facts = factsOf(error);
+  if (facts !== '') lines.push(label('layer') + facts);
+  if (error.context.elapsedMs > 0 && error.context.phase !== 'config') {
+    lines.push(`${label('phase')}${error.context.phase}, ${(error.context.elapsedMs / 1000).toFixed(1)} s`);
+  }
+  lines.push(...actionLines(error, style, label));
+  lines.push(`${label('more')}arrow-quant explain ${error.code}`);
+  if (style.verbose) lines.push(...verboseLines(error, label));
+  return lines.join('\n');
+}
+
+function issueLines(error: ConfigurationError): string[] {
+  return error.issues.map(({ path, expected, received }) => `${path}  expected ${expected}, received ${received}`);
+}
+
+/** The message without its advice, which stands on lines of its own. */
+function sentenceOf(error: ArrowQuantError): string {
+  const { message, hint } = error;
+  const marks = [message.indexOf(' Suggestions: (1) '), hint === '' ? -1 : message.lastIndexOf(` Hint: ${hint}`)];
+  const end = Math.max(...marks);
+  const sentence = end === -1 ? message : message.slice(0, end);
+  // Layer and counts have a line of their own.
+  return isArrowQuantError(error, 'AQ_VALIDATION_FAILED')
+    ? sentence.replace(/^[^:]+: /, '').replace(/ \(layer.*$/s, '')
+    : sentence;
+}
+
+function factsOf(error: ArrowQuantError): string {
+  if (!isArrowQuantError(error, 'AQ_VALIDATION_FAILED')) return '';
+  const { layer, bitWidth, failedCount, layerCount } = error.details;
+  return escapeText(`${layer} (INT${bitWidth}), ${failedCount} of ${layerCount} layers failed`);
+}
+
+function actionLines(error: ArrowQuantError, style: ErrorStyle, label: (name: string) => string): string[] {
+  const actions =
+    error.suggestions.length > 1 ? error.suggestions.map((text, index) => `${index + 1}. ${text}`) : [error.hint];
+  const wrapped = actions.flatMap((action) => wrap(action, style.width - 9));
+  return wrapped.map((line, index) => (index === 0 ? label('try') : ' '.repeat(9)) + line);
+}
+
+function verboseLines(error: ArrowQuantError, label: (name: string) => string): string[] {
+  const causes = flattenCauses(error).map(
+    ({ name, message, code }) => label('cause') + escapeText(`${name}${code === null ? '' : ` ${code}`}: ${message}`),
+  );
+  const frames = (error.stack ?? '').split('\n').filter((line) => line.startsWith('    at '));
+  return [...causes, ...frames];
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}
+
+function escapeLines(text: string): string {
+  return text.split('\n').map(escapeText).join('\n');
+}

@@ -1,0 +1,159 @@
+/**
+ * The options, one row each, in the order in which problems are reported. Every source (call, environment, file,
+ * command line) is checked by these rows; nothing else knows what an option accepts.
+ */
+import { boolean, type Check, fraction, integer, layerBitWidths, names, oneOf, oneOfNumbers } from './checks.js';
+import type { DiffusionQuantOptions } from './options.js';
+
+/** How an option is written where there is only text: environment and command line. */
+export type TextForm = 'integer' | 'number' | 'boolean' | 'string' | 'list' | 'widths';
+
+export interface OptionRow {
+  readonly text: TextForm;
+  readonly check: Check<unknown>;
+  /** What to do when this option alone is wrong; the code's own hint where there is none. */
+  readonly hint?: string;
+  /** One line for `--help`. */
+  readonly help: string;
+}
+
+export type OptionName = keyof DiffusionQuantOptions;
+
+const MODALITIES = ['text', 'code', 'image', 'audio', 'video'] as const;
+const METHODS = ['auto', 'rtn', 'mse'] as const;
+
+/** gptq exists but has nothing to work with yet, and says so instead of being an unknown word. */
+const method: Check<string> = (value, place) =>
+  value === 'gptq'
+    ? place.refuse("'auto', 'rtn' or 'mse' without calibration", value)
+    : oneOf(METHODS, "'auto', 'rtn', 'mse' or 'gptq'")(value, place);
+
+const sixteen = (value: unknown): string | undefined =>
+  value === 16 ? '16 keeps a layer as it is and belongs in layerBitWidths.' : undefined;
+
+export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
+  bitWidth: {
+    text: 'integer',
+    check: oneOfNumbers([2, 4, 8], '2, 4, or 8', 'AQ_INVALID_BIT_WIDTH', sixteen),
+    help: 'bits a weight is stored in: 2, 4 or 8',
+  },
+  groupSize: {
+    text: 'integer',
+    check: oneOfNumbers([32, 64, 128, 256], '32, 64, 128, or 256', 'AQ_INVALID_GROUP_SIZE'),
+    help: 'weights that share a scale: 32, 64, 128 or 256',
+  },
+  numTimeGroups: {
+    text: 'integer',
+    check: integer(1, 100, 'an integer between 1 and 100', 'AQ_INVALID_TIME_GROUPS'),
+    help: 'ranges of the time axis with statistics of their own, 1 to 100',
+  },
+  minAccuracy: {
+    text: 'number',
+    check: fraction('a number between 0.0 and 1.0', 'AQ_INVALID_ACCURACY'),
+    help: 'similarity every layer must reach, 0 to 1',
+  },
+  modality: {
+    text: 'string',
+    check: oneOf(MODALITIES, "'text', 'code', 'image', 'audio' or 'video'"),
+    hint: 'Leave modality out to have it detected from the model.',
+    help: 'text, code, image, audio or video; detected when left out',
+  },
+  deploymentProfile: {
+    text: 'string',
+    check: oneOf(['edge', 'local', 'cloud'], "'edge', 'local' or 'cloud'"),
+    hint: 'edge means 2 bits, local 4 bits, cloud 8 bits; every single option overrides its profile.',
+    help: 'edge, local or cloud: the defaults of all other options',
+  },
+  calibrationSamples: {
+    text: 'integer',
+    check: integer(1, 1_000_000, 'an integer between 1 and 1000000'),
+    hint: 'It bounds the calibration rows used per layer and time step; 128 suits most models.',
+    help: 'calibration rows used per layer and time step, at most',
+  },
+  enableTimeAware: {
+    text: 'boolean',
+    check: boolean,
+    hint: 'Leave enableTimeAware out for the default of the profile.',
+    help: 'resolve statistics over the time axis',
+  },
+  enableSpatial: {
+    text: 'boolean',
+    check: boolean,
+    hint: 'Leave enableSpatial out for the default of the profile.',
+    help: 'rotate weights where that lowers the error',
+  },
+  symmetric: {
+    text: 'boolean',
+    check: boolean,
+    hint: 'true stores no zero point, false follows lopsided weights more closely.',
+    help: 'no zero point',
+  },
+  failFast: {
+    text: 'boolean',
+    check: boolean,
+    hint: 'true ends at the first layer below minAccuracy, false raises the width of such layers.',
+    help: 'end at the first layer below the threshold instead of raising its width',
+  },
+  overwrite: {
+    text: 'boolean',
+    check: boolean,
+    hint: 'true replaces an existing output once the new one is complete.',
+    help: 'replace an existing output',
+  },
+  method: {
+    text: 'string',
+    check: method,
+    hint: "Leave method out, or set it to 'mse' (best without calibration) or 'rtn' (fastest).",
+    help: 'auto, rtn or mse',
+  },
+  layout: {
+    text: 'string',
+    check: oneOf(['auto', 'sdnq', 'plain'], "'auto', 'sdnq' or 'plain'"),
+    hint: "'auto' writes what the model's own ecosystem loads, 'plain' weights that any loader opens.",
+    help: 'auto, sdnq or plain',
+  },
+  protectBlocks: {
+    text: 'string',
+    check: oneOf(['auto', 'none'], "'auto' or 'none'"),
+    hint: "'auto' gives the most sensitive blocks one width more, 'none' treats all blocks alike.",
+    help: 'auto or none: one width more for the most sensitive blocks',
+  },
+  components: {
+    text: 'list',
+    check: names('an array of component names'),
+    hint: "Name components as the model folder does, such as ['transformer'].",
+    help: 'components to quantize, separated by commas; the denoiser when left out',
+  },
+  layerBitWidths: {
+    text: 'widths',
+    check: layerBitWidths,
+    hint: "Give a record such as { 'proj_out': 8, 'blocks.0.*': 4 }.",
+    help: 'widths of single layers as NAME=BITS, separated by commas; 16 keeps a layer as it is',
+  },
+  skipLayers: {
+    text: 'list',
+    check: names('an array of tensor names or globs'),
+    hint: "Give an array such as ['proj_out', 'blocks.0.*'].",
+    help: 'layers to leave as they are, names or globs separated by commas',
+  },
+  nonFinite: {
+    text: 'string',
+    check: oneOf(['error', 'keep'], "'error' or 'keep'"),
+    hint: "'error' refuses weights that are NaN or infinite, 'keep' leaves such tensors as they are.",
+    help: 'error or keep: what to do with tensors that hold NaN or infinity',
+  },
+  numThreads: {
+    text: 'integer',
+    check: integer(0, 1024, 'an integer between 0 and 1024'),
+    hint: '0 uses every core.',
+    help: 'threads, 0 for one per core',
+  },
+};
+
+/** The names, in the order of the table. */
+export const OPTION_NAMES = Object.keys(OPTION_TABLE) as readonly OptionName[];
+
+/** Whether a name is an option of the table (and not something every object inherits). */
+export function isOptionName(name: string): name is OptionName {
+  return Object.hasOwn(OPTION_TABLE, name);
+}

@@ -1,0 +1,66 @@
+/** The options as types, each with its meaning, default and unit. What is accepted is decided in option-table.ts. */
+import type { DiffusionQuantConfig } from './diffusion-quant-config.js';
+
+export type BitWidth = 2 | 4 | 8;
+export type GroupSize = 32 | 64 | 128 | 256;
+export type Modality = 'text' | 'code' | 'image' | 'audio' | 'video';
+/** `gptq` is refused until calibration data can be given. */
+export type Method = 'auto' | 'rtn' | 'mse' | 'gptq';
+export type DeploymentProfile = 'edge' | 'local' | 'cloud';
+export type Layout = 'auto' | 'sdnq' | 'plain';
+
+/** Every option is optional; the profile gives the defaults. An unknown key is an error. */
+export interface DiffusionQuantOptions {
+  /** Bits a weight is stored in. @defaultValue edge 2, local 4, cloud 8 */
+  readonly bitWidth?: BitWidth | undefined;
+  /**
+   * Neighbouring weights along the input channels that share one scale (and zero). Need not divide the row.
+   * @defaultValue edge 64, local 64, cloud 128
+   */
+  readonly groupSize?: GroupSize | undefined;
+  /** Ranges of the time axis with statistics of their own, 1 to 100. @defaultValue edge 5, local 10, cloud 20 */
+  readonly numTimeGroups?: number | undefined;
+  /**
+   * Similarity every layer must reach, 0 to 1. It follows the job's width and stays as it is while a layer is raised.
+   * @defaultValue 0.90 at 2 bits, 0.985 at 4 bits, 0.9995 at 8 bits
+   */
+  readonly minAccuracy?: number | undefined;
+  /** What the model makes. @defaultValue detected from the model */
+  readonly modality?: Modality | undefined;
+  /** Supplies the defaults; every explicit option wins over it. @defaultValue 'local' */
+  readonly deploymentProfile?: DeploymentProfile | undefined;
+  /** Calibration rows used per layer and time step, at most. @defaultValue edge 32, local 128, cloud 512 */
+  readonly calibrationSamples?: number | undefined;
+  /** Resolve statistics over the time axis. @defaultValue true */
+  readonly enableTimeAware?: boolean | undefined;
+  /** Rotate weights where that lowers the error and the layout can carry it. @defaultValue edge and local true */
+  readonly enableSpatial?: boolean | undefined;
+  /** Store no zero point. @defaultValue false */
+  readonly symmetric?: boolean | undefined;
+  /**
+   * End with a ValidationError at the first layer below `minAccuracy`, instead of raising its width 2 → 4 → 8.
+   * @defaultValue false
+   */
+  readonly failFast?: boolean | undefined;
+  /** Replace an existing output, once the new one is complete. @defaultValue false */
+  readonly overwrite?: boolean | undefined;
+  /** `rtn`: min/max rounding; `mse`: scale and zero searched. @defaultValue 'auto' */
+  readonly method?: Method | undefined;
+  /** What is written: `sdnq` for diffusers and transformers, `plain` for any loader. @defaultValue 'auto' */
+  readonly layout?: Layout | undefined;
+  /** One width more for the blocks that decide the worst step. @defaultValue 'auto' */
+  readonly protectBlocks?: 'auto' | 'none' | undefined;
+  /** Components to quantize, as the model folder names them. @defaultValue the denoiser */
+  readonly components?: readonly string[] | undefined;
+  /** Width of single layers by name or glob; 16 keeps a layer as it is. @defaultValue none */
+  readonly layerBitWidths?: Readonly<Record<string, BitWidth | 16>> | undefined;
+  /** Layers left as they are, by name or glob (`*` matches within and across dots). @defaultValue none */
+  readonly skipLayers?: readonly string[] | undefined;
+  /** What to do with a tensor that holds NaN or infinity. @defaultValue 'error' */
+  readonly nonFinite?: 'error' | 'keep' | undefined;
+  /** Worker threads, 0 to 1024; 0 means one per core. Results do not depend on it. @defaultValue 0 */
+  readonly numThreads?: number | undefined;
+}
+
+/** A configuration in any of its forms: the name of a profile, options, or a checked configuration. */
+export type ConfigInput = DeploymentProfile | DiffusionQuantOptions | DiffusionQuantConfig;

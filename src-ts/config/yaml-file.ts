@@ -1,0 +1,91 @@
+/** Options from a YAML file. Every problem tells the line and column it was found at. */
+import { readFileSync } from 'node:fs';
+import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
+import { checkOptions, type Entry } from './entries.js';
+import type { IssueList } from './issues.js';
+import type { OptionName } from './option-table.js';
+import { Place } from './place.js';
+
+const REFUSED = new Set(['__proto__', 'constructor', 'prototype']);
+
+/**
+ * Reads and checks an option file.
+ *
+ * @param path - of the file; relative paths count from the working directory
+ */
+export function readYamlFile(path: string, issues: IssueList): Map<OptionName, Entry> {
+  const file = new Place(issues, path, 'file');
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    file.refuse('a readable YAML file', undefined, {
+      received: errnoOf(cause),
+      hint: 'Check the path and permissions of the option file.',
+      cause,
+    });
+    return new Map();
+  }
+  return parseYaml(text, path, issues);
+}
+
+/** Parses and checks the text of an option file; `path` is used in messages only. */
+export function parseYaml(text: string, path: string, issues: IssueList): Map<OptionName, Entry> {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const at = (offset: number | undefined) => {
+    const { line, col } = lines.linePos(offset ?? 0);
+    return `${path}:${line}:${col}`;
+  };
+  for (const error of document.errors) {
+    new Place(issues, at(error.pos[0]), 'file').refuse('valid YAML', undefined, {
+      received: error.message,
+      hint: 'Correct the YAML there.',
+      cause: error,
+    });
+  }
+  if (document.errors.length > 0 || document.contents === null) return new Map();
+  if (!isMap(document.contents)) {
+    new Place(issues, at(document.contents.range?.[0]), 'file').refuse(
+      'a mapping of option names to values',
+      undefined,
+      {
+        received: 'something else',
+        hint: "Write options as 'bitWidth: 4', one a line.",
+      },
+    );
+    return new Map();
+  }
+
+  const values = new Map<string, unknown>();
+  const offsets = new Map<string, number | undefined>();
+  for (const { key, value } of document.contents.items) {
+    const start = isScalar(key) ? key.range?.[0] : undefined;
+    const name = isScalar(key) ? String(key.value) : 'a key that is no text';
+    const place = new Place(issues, `${at(start)} ${name}`, 'file');
+    if (!isScalar(key) || REFUSED.has(name)) {
+      place.refuse('a known option', undefined, {
+        received: 'a refused name',
+        message: `Refused option name "${name}".`,
+      });
+      continue;
+    }
+    offsets.set(name, (value as { range?: readonly number[] } | null)?.range?.[0] ?? start);
+    try {
+      // A missing value (`bitWidth:`) is null in YAML and refused like any null.
+      values.set(name, isNode(value) ? value.toJS(document) : null);
+    } catch (cause) {
+      place.refuse('a readable property', undefined, { received: 'an alias that cannot be resolved', cause });
+    }
+  }
+  return checkOptions(values, 'file', (name) => new Place(issues, `${at(offsets.get(name))} ${name}`, 'file'));
+}
+
+function isNode(value: unknown): value is { toJS(document: unknown): unknown } {
+  return typeof value === 'object' && value !== null && 'toJS' in value;
+}
+
+function errnoOf(cause: unknown): string {
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+  return typeof code === 'string' ? code : 'a file that cannot be read';
+}

@@ -1,0 +1,91 @@
+/**
+ * The single import of the native addon. It is loaded by the first call that needs it, so that importing the package,
+ * catching its errors and explaining them works where no addon is installed.
+ */
+import { flattenCauses } from './errors/causes.js';
+import type { ArrowQuantError } from './errors/classes.js';
+import { type CallInfo, createError } from './errors/create.js';
+import { displayName } from './errors/text.js';
+import { version } from './version.js';
+
+/** A handle on one job. It holds no JavaScript value but the progress function, and keeps the event loop alive. */
+export interface NativeJob {
+  run(onProgress: (event: string) => void): Promise<string>;
+  /** Idempotent, at any time. */
+  cancel(): void;
+}
+
+export interface NativeTensor {
+  readonly outcome: string;
+  readonly codes?: Uint8Array;
+  readonly scales?: Float32Array;
+  readonly zeros?: Float32Array;
+}
+
+/** What the addon exports; checked against the generated declarations by a test. */
+export interface NativeModule {
+  readonly NativeJob: new (request: string) => NativeJob;
+  version(): string;
+  quantizeTensor(name: string, data: Float32Array, shape: number[], config: string): Promise<NativeTensor>;
+  systemInfo(): string;
+}
+
+// A variable keeps the compiler from asking for the generated file, which a fresh clone does not have yet.
+const ADDON = '../index.js';
+let loaded: NativeModule | undefined;
+
+/**
+ * Loads the addon once.
+ *
+ * @param importAddon - replaced by tests
+ * @throws ArrowQuantError `AQ_NATIVE_LOAD` where it is missing, broken, or of another version
+ */
+export async function loadNative(
+  call: CallInfo,
+  importAddon: () => Promise<unknown> = () => import(new URL(ADDON, import.meta.url).href),
+): Promise<NativeModule> {
+  if (loaded !== undefined) return loaded;
+  let addon: unknown;
+  try {
+    addon = await importAddon();
+  } catch (cause) {
+    throw loadError(call, reasonOf(cause), cause);
+  }
+  if (!isComplete(addon)) throw loadError(call, 'the addon lacks functions this version needs');
+  const found = addon.version();
+  if (found !== version) throw loadError(call, `the addon is version ${displayName(found)}, the package ${version}`);
+  loaded = addon;
+  return addon;
+}
+
+function isComplete(addon: unknown): addon is NativeModule {
+  if (typeof addon !== 'object' || addon === null) return false;
+  const names = ['NativeJob', 'version', 'quantizeTensor', 'systemInfo'] as const;
+  return names.every((name) => typeof (addon as Record<string, unknown>)[name] === 'function');
+}
+
+function loadError(call: CallInfo, reason: string, cause?: unknown): ArrowQuantError<'AQ_NATIVE_LOAD'> {
+  const { platform, arch } = process;
+  const tried = cause instanceof Error ? flattenCauses(cause).map(({ message }) => message) : [];
+  return createError(
+    'AQ_NATIVE_LOAD',
+    {
+      sentence: `Cannot load the native addon for ${platform}-${arch}: ${reason}.`,
+      actions: [
+        'reinstall without omitting optional dependencies',
+        'check the Node version against engines',
+        'run `arrow-quant doctor`',
+      ],
+      details: { platform, arch, tried },
+    },
+    call,
+    cause === undefined ? undefined : { cause },
+  );
+}
+
+/** The first line that says something: the loader's own message only says that nothing could be loaded. */
+function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return 'its loader threw something that is no error';
+  const deepest = flattenCauses(cause).at(-1)?.message ?? cause.message;
+  return displayName((deepest.split('\n')[0] ?? '').replace(/\.$/, ''));
+}

@@ -1,0 +1,183 @@
+/** What the public functions resolve with. Sizes in MB are 10^6 bytes. */
+import type { BitWidth, DiffusionQuantOptions, Layout, Modality } from './config/options.js';
+import type { AnyArrowQuantError } from './errors/classes.js';
+import type { CallbackErrors } from './progress.js';
+
+/** Something worth knowing that did not stop the job. */
+export interface ReportWarning {
+  readonly code: string;
+  readonly message: string;
+  readonly details: unknown;
+}
+
+/** Everything needed to encode one layer. */
+export interface LayerScheme {
+  readonly bits: BitWidth;
+  readonly groupSize: number;
+  /** The size that was stored, where `groupSize` does not divide the row. */
+  readonly storedGroupSize: number;
+  readonly symmetric: boolean;
+  readonly method: string;
+  readonly scaleDtype: string;
+}
+
+/** How far decoded weights lie from the original ones, computed from the bytes that were written. */
+export interface Fidelity {
+  readonly cosine: number;
+  /** Decibels. */
+  readonly sqnrDb: number;
+  readonly worstRowCosine: number;
+  readonly maxAbsError: number;
+}
+
+export interface LayerResult extends Fidelity {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly parameters: number;
+  readonly role: string;
+  readonly outcome: 'quantized' | 'raised' | 'failed';
+  readonly scheme: LayerScheme;
+  /** Bytes on disk × 8 / weights. */
+  readonly bitsPerWeight: number;
+  readonly attempts: readonly { readonly bitWidth: BitWidth; readonly similarity: number }[];
+  readonly fallback?: { readonly from: BitWidth; readonly to: BitWidth };
+}
+
+export interface SkippedTensor {
+  readonly name: string;
+  readonly why: string;
+  readonly bytes: number;
+}
+
+export interface ComponentResult {
+  readonly name: string;
+  readonly className: string | null;
+  readonly quantized: boolean;
+  readonly layers: number;
+  readonly parameters: number;
+}
+
+/** What `quantizeDiffusionModel` resolves with. */
+export interface QuantizationResult {
+  readonly quantizedPath: string;
+  readonly manifestPath: string;
+  readonly reportPath: string;
+  readonly modality: Modality;
+  /** Which source told the modality. */
+  readonly modalitySource: string;
+  readonly layout: Exclude<Layout, 'auto'>;
+  readonly bitWidth: BitWidth;
+  readonly groupSize: number;
+  /** Of the weight files of the quantized components. */
+  readonly compressionRatio: number;
+  /** Mean over the quantized layers, weighted by parameters. */
+  readonly cosineSimilarity: number;
+  readonly sqnrDb: number;
+  readonly bitsPerWeight: number;
+  readonly modelSizeMb: number;
+  readonly originalSizeMb: number;
+  readonly quantizationTimeS: number;
+  readonly backend: { readonly device: string; readonly simd: string; readonly threads: number };
+  readonly components: readonly ComponentResult[];
+  readonly layers: readonly LayerResult[];
+  readonly skipped: readonly SkippedTensor[];
+  readonly warnings: readonly ReportWarning[];
+  /** Every option with the value that held. */
+  readonly resolvedConfig: Readonly<DiffusionQuantOptions>;
+  /** Present where there was a callback. */
+  readonly callbackErrors?: CallbackErrors;
+}
+
+export interface ValidatedLayer extends Fidelity {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly bitWidth: number;
+  readonly passed: boolean;
+}
+
+/** What `validateQuality` resolves with, whether the quality suffices or not. */
+export interface QualityReport {
+  /** Whether every layer reaches the threshold. */
+  readonly passed: boolean;
+  readonly threshold: number;
+  readonly cosineSimilarity: number;
+  readonly sqnrDb: number;
+  readonly worstLayer: { readonly name: string; readonly cosine: number } | null;
+  readonly originalSizeMb: number;
+  readonly modelSizeMb: number;
+  readonly compressionRatio: number;
+  readonly layers: readonly ValidatedLayer[];
+  /** Names of the layers below the threshold. */
+  readonly failed: readonly string[];
+  /** Number of weights that are equal to the original's. */
+  readonly unquantized: number;
+  readonly warnings: readonly ReportWarning[];
+  readonly callbackErrors?: CallbackErrors;
+}
+
+export interface InspectedLayer {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly dtype: string;
+  readonly role: string;
+  readonly parameters: number;
+  /** What quantizing with the default options would do with it. */
+  readonly plan: 'quantize' | 'keep8' | 'float';
+  readonly why: string;
+}
+
+export interface InspectedComponent {
+  readonly name: string;
+  readonly className: string | null;
+  readonly denoiser: boolean;
+  readonly parameters: number;
+  readonly bytes: number;
+  readonly files: readonly { readonly name: string; readonly bytes: number; readonly tensors: number }[];
+  /** Number of parameters by number type. */
+  readonly dtypes: Readonly<Record<string, number>>;
+  readonly quantization: null | { readonly method: string; readonly bits: number; readonly groupSize: number };
+  readonly layers: readonly InspectedLayer[];
+}
+
+/** What `inspect` resolves with; only headers are read. */
+export interface ModelInfo {
+  readonly path: string;
+  readonly kind: 'pipeline' | 'component' | 'transformers' | 'file';
+  readonly className: string | null;
+  readonly modality: Modality | null;
+  readonly modalitySource: string | null;
+  /** Where a modality was looked for. */
+  readonly lookedAt: readonly string[];
+  readonly parameters: number;
+  readonly bytes: number;
+  readonly components: readonly InspectedComponent[];
+}
+
+/** One tensor quantized in memory. */
+export interface QuantizedTensor extends Fidelity {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly parameters: number;
+  readonly bitWidth: BitWidth;
+  readonly groupSize: number;
+  readonly storedGroupSize: number;
+  /** Number of groups in a row. */
+  readonly groups: number;
+  readonly symmetric: boolean;
+  readonly method: string;
+  readonly scaleDtype: string;
+  readonly bitsPerWeight: number;
+  /** Packed lowest bits first, in C order; one byte a code at 8 bits. */
+  readonly codes: Uint8Array;
+  /** In [out, groups(, taps)] order, already rounded to `scaleDtype`. */
+  readonly scales: Float32Array;
+  /** As `scales`; absent where `symmetric`. */
+  readonly zeros?: Float32Array;
+}
+
+/** What `quantize` resolves with, in the order of sorted names. */
+export interface InMemoryResult {
+  readonly layers: readonly QuantizedTensor[];
+  /** Empty unless `continueOnError`. */
+  readonly failures: readonly { readonly layer: string; readonly error: AnyArrowQuantError }[];
+}
