@@ -218,6 +218,19 @@ describe('abort', () => {
     });
     expect(remove).toHaveBeenCalledTimes(1);
   });
+  test('an abort while the listener is being added is not lost', async () => {
+    const signal = {
+      aborted: false,
+      reason: 'between',
+      addEventListener() {
+        signal.aborted = true;
+      },
+      removeEventListener: () => undefined,
+    };
+    stub.behave = (job) => (job.cancelled ? failure('AQ_ABORTED', 'AbortError') : success());
+    const error = await caught(() => quantizeDiffusionModel({ modelPath, outputPath, signal: signal as never }));
+    expect(error).toMatchObject({ code: 'AQ_ABORTED', cause: 'between' });
+  });
   test('a polyfilled signal passes', async () => {
     const signal = { aborted: false, reason: undefined, addEventListener: vi.fn(), removeEventListener: vi.fn() };
     await quantizeDiffusionModel({ modelPath, outputPath, signal: signal as never });

@@ -1,9 +1,12 @@
 /** Bad input: each is a typed error that names file and value, and nothing is written. */
+import { execFile } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { type ErrorCode, quantizeDiffusionModel } from '../src-ts/index.js';
+import { type ErrorCode, errorFromJSON, quantizeDiffusionModel } from '../src-ts/index.js';
 import { caught } from './helpers/caught.js';
+import { ROOT } from './helpers/cli.js';
 import { ditTensors, writeModel } from './helpers/models.js';
 import { encode, f32, type Header } from './helpers/safetensors.js';
 import { tempDir } from './helpers/temp.js';
@@ -141,9 +144,10 @@ const cases: Case[] = [
   corrupt(
     'overlapping offsets',
     'offset-overlap',
-    damaged((entry) => {
-      const [begin, end] = entry.data_offsets;
-      entry.data_offsets = [begin + 128, end + 128];
+    damaged((_, header) => {
+      const second = header['transformer_blocks.0.attn1.to_q.bias'] as Entry;
+      const [begin, end] = second.data_offsets;
+      second.data_offsets = [begin - 128, end - 128];
     }),
   ),
   corrupt(
@@ -288,17 +292,24 @@ describe('output', () => {
     expect(error).toMatchObject({ code: 'AQ_IO', details: { errno: 'ENAMETOOLONG' } });
     expect(listing(folder).filter((name) => !name.startsWith('model'))).toEqual([]);
   });
-  // Root may write anywhere, so the permission itself shows only to others; the cases above hold for everyone.
-  test.runIf(process.getuid?.() !== 0)('into a folder that may not be written', async () => {
+  test('into a folder that may not be written', async () => {
     const folder = tempDir();
+    chmodSync(folder, 0o755);
     const modelPath = writeModel(folder);
     const locked = path.join(folder, 'locked');
     mkdirSync(locked, { mode: 0o555 });
-    const error = await caught(() =>
-      quantizeDiffusionModel({ modelPath, outputPath: path.join(locked, 'out'), minAccuracy: 0 }),
-    );
-    chmodSync(locked, 0o755);
-    expect(error).toMatchObject({ code: 'AQ_IO', details: { errno: 'EACCES' } });
+    const request = { modelPath, outputPath: path.join(locked, 'out'), minAccuracy: 0 };
+    // Root may write anywhere, so the process gives that up, once everything is loaded that only root may read.
+    const script = `const aq = await import(${JSON.stringify(path.join(ROOT, 'dist/index.js'))});
+      await aq.inspect(${JSON.stringify(modelPath)});
+      if (process.geteuid() === 0) process.seteuid(65534);
+      const error = await aq.quantizeDiffusionModel(${JSON.stringify(request)}).catch((e) => e);
+      console.log(JSON.stringify(error));`;
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
+    const error = errorFromJSON(stdout);
+    expect(error).toMatchObject({ code: 'AQ_IO', kind: 'user', details: { errno: 'EACCES', attempts: 1 } });
+    expect(error.message).toContain(locked);
+    expect(listing(locked)).toEqual([]);
   });
 });
 

@@ -13,7 +13,7 @@ function decode(tensor: QuantizedTensor): Float32Array {
   return Float32Array.from({ length: (shape[0] as number) * row }, (_, index) => {
     const byte = codes[Math.floor(index / perByte)] as number;
     const code = (byte >> ((index % perByte) * bitWidth)) & (2 ** bitWidth - 1);
-    const group = Math.floor(index / row) * tensor.groups + Math.floor((index % row) / storedGroupSize);
+    const group = Math.floor(index / row) * (row / storedGroupSize) + Math.floor((index % row) / storedGroupSize);
     const scale = scales[group] as number;
     return symmetric ? (code - 2 ** (bitWidth - 1)) * scale : code * scale + (zeros?.[group] as number);
   });
@@ -43,7 +43,6 @@ describe('codes, scales and zeros decode to what the report says', () => {
           bitWidth,
           groupSize: 64,
           storedGroupSize: 64,
-          groups: 2,
           symmetric,
         });
         expect(tensor.codes).toHaveLength((32 * 128 * bitWidth) / 8);
@@ -54,6 +53,12 @@ describe('codes, scales and zeros decode to what the report says', () => {
       });
     }
   }
+});
+
+test('groups are those of a row, as in the order of scales: [out, groups(, taps)]', async () => {
+  const conv = { data: gaussian(8 * 64 * 9), shape: [8, 64, 3, 3] };
+  const { layers } = await quantize({ a: { data: gaussian(32 * 128), shape: [32, 128] }, conv }, { groupSize: 32 });
+  expect(layers.map(({ groups }) => groups)).toEqual([4, 2]);
 });
 
 test('the data are copied at once: changing them afterwards changes nothing', async () => {

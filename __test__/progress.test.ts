@@ -47,7 +47,7 @@ describe('progress', () => {
       [false, 0.5],
       [true, 1],
     ]);
-    expect(events.at(-1)).toMatchObject({ phase: 'commit', layersDone: 2, etaMs: 0 });
+    expect(events.at(-1)).toMatchObject({ phase: 'quantize', layersDone: 2, etaMs: 0 });
   });
   test('one final event on failure, with the last fraction and phase', async () => {
     const { events, settled } = await collect((job) => {

@@ -89,7 +89,7 @@ export class ProgressGuard {
       const elapsedMs = Math.round(performance.now() - this.#startedAt);
       const { layersTotal, bytesTotal } = this.#last;
       const end: Partial<ProgressEvent> = succeeded
-        ? { phase: 'commit', fraction: 1, layersDone: layersTotal, bytesDone: bytesTotal, etaMs: 0, message: 'done' }
+        ? { fraction: 1, layersDone: layersTotal, bytesDone: bytesTotal, etaMs: 0, message: 'done' }
         : { etaMs: null, message: 'stopped' };
       this.#call({ ...this.#last, ...end, elapsedMs, final: true });
       // The callback's own rejection and that of a thenable it returned arrive within a few microtasks. Timers would

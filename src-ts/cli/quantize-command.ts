@@ -75,7 +75,7 @@ function summary(result: QuantizationResult): string[] {
     ['layout', `${result.layout}, ${result.modality}`],
     [
       'layers',
-      `${result.layers.length} quantized, ${raised} of them raised; ${result.skipped.length} tensors left as they are`,
+      `${result.layers.length} quantized, ${raised} of them raised; ${result.skipped.length} left as they are`,
     ],
     ['size', size],
     ['bits', `${result.bitsPerWeight.toFixed(3)} a weight`],

@@ -181,8 +181,9 @@ impl Group<'_> {
 
     /// The same for a candidate rounded to its stored type; enters the contest with its true error.
     fn rounded(&self, fit: Fit, best: &mut Best) -> Fit {
-        let stored = to_stored(fit.zero + self.mean, self.dtype);
         let scale = to_stored(fit.scale, self.dtype);
+        // The zero follows the rounded scale: the group's mean error stays 0 but for the zero's own rounding.
+        let stored = to_stored(fit.zero * (scale / fit.scale) + self.mean, self.dtype);
         if !(scale >= LEAST_SCALE && scale.is_finite() && stored.is_finite()) {
             return fit;
         }

@@ -30,7 +30,7 @@ pub fn plan(source: &Source, config: &ResolvedConfig, found: &Found, layout: &dy
     let mut selector = Selector::new(config);
     let several = chosen.len() > 1;
     for &i in &chosen {
-        let built = Builder { component: &source.components[i], several, config, layout, plan: &mut plan }.component(i, &mut selector)?;
+        let built = Builder { component: &source.components[i], prediction: source.prediction.as_deref(), several, config, layout, plan: &mut plan }.component(i, &mut selector)?;
         plan.components.push(built);
     }
     let names: Vec<&str> = chosen.iter().flat_map(|&i| source.components[i].tensors().map(|(_, t)| t.name.as_str())).collect();
@@ -96,6 +96,7 @@ fn refuse_quantized(component: &Component) -> Result<(), QuantError> {
 
 struct Builder<'a> {
     component: &'a Component,
+    prediction: Option<&'a str>,
     several: bool,
     config: &'a ResolvedConfig,
     layout: &'a dyn Layout,
@@ -107,7 +108,7 @@ impl Builder<'_> {
         let tensors: Vec<&TensorInfo> = self.component.tensors().map(|(_, t)| t).collect();
         let all: HashSet<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
         let modules: Vec<&str> = tensors.iter().map(|t| t.name.strip_suffix(".weight").unwrap_or(&t.name)).collect();
-        let protected = select::protected(self.config, self.plan.modality, &modules);
+        let protected = select::protected(self.config, self.plan.modality, self.prediction, &modules);
         let mut built = ComponentPlan { component: index, shards: vec![], floats: vec![] };
         let mut at = 0;
         for (i, shard) in self.component.shards.iter().enumerate() {

@@ -88,11 +88,11 @@ impl<'a> Selector<'a> {
         match role.action {
             Action::Float => Choice::Float(role.why.clone()),
             Action::Keep8 => Choice::Quantize { bits: BitWidth::Eight, pinned: false },
-            Action::Quantize => {
-                let bits = self.config.bit_width;
-                let raised = if c.protected { bits.wider().unwrap_or(bits) } else { bits };
-                Choice::Quantize { bits: raised, pinned: false }
-            }
+            Action::Quantize => match (c.protected, self.config.bit_width.wider()) {
+                (false, _) => Choice::Quantize { bits: self.config.bit_width, pinned: false },
+                (true, Some(bits)) => Choice::Quantize { bits, pinned: false },
+                (true, None) => Choice::Float("the first block decides the worst step of a noise-predicting model".into()),
+            },
         }
     }
 
@@ -121,10 +121,10 @@ fn is_matrix(tensor: &TensorInfo) -> bool {
 }
 
 /// Which of a component's tensors the first-block rule raises.
-pub fn protected(config: &ResolvedConfig, modality: Modality, modules: &[&str]) -> Vec<bool> {
+pub fn protected(config: &ResolvedConfig, modality: Modality, prediction: Option<&str>, modules: &[&str]) -> Vec<bool> {
     match config.protect_blocks {
         Protect::None => vec![false; modules.len()],
-        Protect::Auto => rules().protected(modality, config.bit_width, modules),
+        Protect::Auto => rules().protected(modality, config.bit_width, prediction, modules),
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Role {
 struct Protection {
     modalities: Vec<Modality>,
     bits: Vec<BitWidth>,
+    /// What the network predicts, as its scheduler says; absent: anything.
+    prediction: Option<Vec<String>>,
     first: Vec<Pattern>,
     last: Vec<Pattern>,
 }
@@ -90,10 +92,11 @@ impl Rules {
         self.roles.iter().find(matches).unwrap_or(&self.roles[self.roles.len() - 1])
     }
 
-    /// Which of these modules the first-block rule raises.
-    pub fn protected(&self, modality: Modality, bits: BitWidth, modules: &[&str]) -> Vec<bool> {
+    /// Which of these modules the first-block rule raises. `prediction`: what the network predicts, where a scheduler says so.
+    pub fn protected(&self, modality: Modality, bits: BitWidth, prediction: Option<&str>, modules: &[&str]) -> Vec<bool> {
         let mut raised = vec![false; modules.len()];
-        let applies = |p: &&Protection| p.modalities.contains(&modality) && p.bits.contains(&bits);
+        let predicts = |p: &Protection| p.prediction.as_ref().is_none_or(|list| prediction.is_some_and(|t| list.iter().any(|l| l == t)));
+        let applies = |p: &&Protection| p.modalities.contains(&modality) && p.bits.contains(&bits) && predicts(p);
         for rule in self.protect.iter().filter(applies) {
             for (module, raised) in modules.iter().zip(&mut raised) {
                 *raised |= rule.first.iter().any(|p| p.0.is_match(self.bare(module)));
@@ -159,12 +162,14 @@ mod tests {
     #[test]
     fn first_and_last_blocks() {
         let modules = ["down_blocks.0.resnets.0.conv1", "down_blocks.1.resnets.0.conv1", "up_blocks.0.x", "up_blocks.1.x", "mid_block.x"];
-        let raised = |modality, bits| rules().protected(modality, bits, &modules);
-        assert_eq!(raised(Modality::Image, BitWidth::Four), [true, false, false, true, false]);
-        assert_eq!(raised(Modality::Image, BitWidth::Eight), [false; 5]);
+        let raised = |bits, prediction| rules().protected(Modality::Image, bits, prediction, &modules);
+        assert_eq!(raised(BitWidth::Four, None), [true, false, false, true, false]);
+        assert_eq!(raised(BitWidth::Eight, None), [false; 5]);
+        assert_eq!(raised(BitWidth::Eight, Some("flow")), [false; 5]);
+        assert_eq!(raised(BitWidth::Eight, Some("epsilon")), [true, false, false, false, false]);
         let text = ["model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj"];
-        assert_eq!(rules().protected(Modality::Text, BitWidth::Two, &text), [true, false]);
-        assert_eq!(rules().protected(Modality::Text, BitWidth::Four, &text), [false, false]);
+        assert_eq!(rules().protected(Modality::Text, BitWidth::Two, None, &text), [true, false]);
+        assert_eq!(rules().protected(Modality::Text, BitWidth::Four, None, &text), [false, false]);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Source {
     pub pipeline: Option<Map<String, Value>>,
     /// `metadata.json` beside the model.
     pub metadata: Option<Map<String, Value>>,
+    /// What the network predicts (`epsilon`, `v_prediction`, …), as the pipeline's scheduler says; flow matching has no such field.
+    pub prediction: Option<String>,
     /// Parts with weights.
     pub components: Vec<Component>,
     /// Other files that belong to the model.
@@ -71,7 +73,7 @@ fn open_file(path: &Path) -> Result<Source, IoError> {
     let root = component.dir.clone();
     let metadata = metadata(&root)?;
     let carried = around::beside_file(&root);
-    Ok(Source { path: path.into(), root, kind: SourceKind::File, pipeline: None, metadata, components: vec![component], carried, left_out: vec![] })
+    Ok(Source { path: path.into(), root, kind: SourceKind::File, pipeline: None, metadata, prediction: None, components: vec![component], carried, left_out: vec![] })
 }
 
 fn open_folder(root: &Path) -> Result<Source, IoError> {
@@ -91,7 +93,7 @@ fn open_folder(root: &Path) -> Result<Source, IoError> {
     };
     let metadata = metadata(root)?;
     let (carried, left_out) = around::of_folder(root, pipeline.as_ref(), &components)?;
-    Ok(Source { path: root.into(), root: root.into(), kind, pipeline, metadata, components, carried, left_out })
+    Ok(Source { path: root.into(), root: root.into(), kind, prediction: prediction(root)?, pipeline, metadata, components, carried, left_out })
 }
 
 /// Every `name: [library, class]` of the index whose folder has weights; `[null, null]` parts are absent.
@@ -116,4 +118,16 @@ fn metadata(root: &Path) -> Result<Option<Map<String, Value>>, IoError> {
     let path = root.join("metadata.json");
     // A link that leads nowhere is no metadata; a folder of that name is an error, which reading it reports.
     if path.exists() { json::read_object(&path).map(Some) } else { Ok(None) }
+}
+
+/// `prediction_type` of the scheduler's config; flow-matching schedulers may carry the field without meaning it.
+fn prediction(root: &Path) -> Result<Option<String>, IoError> {
+    let path = root.join("scheduler").join("scheduler_config.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let config = json::read_object(&path)?;
+    let text = |key: &str| config.get(key).and_then(Value::as_str);
+    let flow = text("_class_name").is_some_and(|c| c.contains("Flow"));
+    Ok(if flow { None } else { text("prediction_type").map(str::to_owned) })
 }
