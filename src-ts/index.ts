@@ -10,6 +10,7 @@ export type {
   Layout,
   Method,
   Modality,
+  PlainDtype,
 } from './config/options.js';
 export type { Weights } from './config/weights.js';
 export * from './errors.js';

@@ -13,6 +13,7 @@ import type {
   Layout,
   Method,
   Modality,
+  PlainDtype,
 } from './options.js';
 import { readPath } from './paths.js';
 import { Place } from './place.js';
@@ -40,6 +41,7 @@ export class DiffusionQuantConfig implements DiffusionQuantOptions {
   declare readonly overwrite: boolean;
   declare readonly method: Method;
   declare readonly layout: Layout;
+  declare readonly plainDtype: PlainDtype | undefined;
   declare readonly protectBlocks: 'auto' | 'none';
   declare readonly components: readonly string[] | undefined;
   declare readonly layerBitWidths: Readonly<Record<string, BitWidth | 16>>;

@@ -112,6 +112,12 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
     hint: "'auto' writes what the model's own ecosystem loads, 'plain' weights that any loader opens.",
     help: 'auto, sdnq or plain',
   },
+  plainDtype: {
+    text: 'string',
+    check: oneOf(['source', 'f32', 'f16', 'bf16'], "'source', 'f32', 'f16' or 'bf16'"),
+    hint: "It sets the element type of layout 'plain'; 'f32' keeps the decoded values as they are.",
+    help: 'source, f32, f16 or bf16: element type of decoded layers, with layout plain only',
+  },
   protectBlocks: {
     text: 'string',
     check: oneOf(['auto', 'none'], "'auto' or 'none'"),

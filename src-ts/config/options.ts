@@ -8,6 +8,7 @@ export type Modality = 'text' | 'code' | 'image' | 'audio' | 'video';
 export type Method = 'auto' | 'rtn' | 'mse' | 'gptq';
 export type DeploymentProfile = 'edge' | 'local' | 'cloud';
 export type Layout = 'auto' | 'sdnq' | 'plain';
+export type PlainDtype = 'source' | 'f32' | 'f16' | 'bf16';
 
 /** Every option is optional; the profile gives the defaults. An unknown key is an error. */
 export interface DiffusionQuantOptions {
@@ -48,6 +49,8 @@ export interface DiffusionQuantOptions {
   readonly method?: Method | undefined;
   /** What is written: `sdnq` for diffusers and transformers, `plain` for any loader. @defaultValue 'auto' */
   readonly layout?: Layout | undefined;
+  /** Element type of decoded layers, with layout `plain` only; `f32` keeps the decoded values exactly. @defaultValue 'f32' */
+  readonly plainDtype?: PlainDtype | undefined;
   /** One width more for the blocks that decide the worst step. @defaultValue 'auto' */
   readonly protectBlocks?: 'auto' | 'none' | undefined;
   /** Components to quantize, as the model folder names them. @defaultValue the denoiser */

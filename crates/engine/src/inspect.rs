@@ -7,7 +7,7 @@ use crate::rules::{Action, rules};
 use aq_core::{Modality, Phase};
 use aq_io::TensorInfo;
 use aq_io::source::{self, Component};
-use aq_io::weights::quantization_config;
+use aq_io::weights::{parameters, quantization_config};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -68,7 +68,7 @@ pub fn inspect(path: &Path, option: Option<Modality>, control: &Control) -> Resu
         modality: search.found.as_ref().map(|f| f.modality.as_str()),
         modality_source: search.found.map(|f| f.source),
         looked_at: search.looked_at,
-        parameters: source.components.iter().map(Component::parameters).sum(),
+        parameters: source.components.iter().map(parameters).sum(),
         bytes: source.components.iter().map(Component::bytes).sum(),
         components: source.components.iter().map(component).collect(),
     })
@@ -80,13 +80,14 @@ fn component(c: &Component) -> ComponentView {
         *dtypes.entry(t.dtype.name()).or_insert(0) += t.numel() as u64;
     }
     let quantization = quantization_config(c).map(|q| {
-        json!({"method": q.get("quant_method"), "bits": q.get("weights_dtype"), "groupSize": q.get("group_size")})
+        let bits = q.get("weights_dtype").and_then(Value::as_str).map(|d| d.trim_start_matches(|c: char| !c.is_ascii_digit()));
+        json!({"method": q.get("quant_method"), "bits": bits.and_then(|b| b.parse::<u32>().ok()), "groupSize": q.get("group_size")})
     });
     ComponentView {
         name: c.name.clone(),
         class_name: c.class_name(),
         denoiser: c.is_denoiser(),
-        parameters: c.parameters(),
+        parameters: parameters(c),
         bytes: c.bytes(),
         files: c.shards.iter().map(|s| json!({"name": s.file_name, "bytes": s.len, "tensors": s.header.tensors.len()})).collect(),
         dtypes,

@@ -66,9 +66,8 @@ fn parse(path: &std::path::Path, value: &str) -> Result<Modality, QuantError> {
 fn from_metadata_json(source: &Source, strict: bool) -> Result<Option<Modality>, QuantError> {
     let path = source.root.join("metadata.json");
     match source.metadata.as_ref().and_then(|m| m.get("modality")) {
-        None => Ok(None),
         Some(Value::String(text)) if strict => parse(&path, text).map(Some),
-        Some(Value::String(_)) => Ok(None),
+        None | Some(Value::String(_)) => Ok(None),
         Some(other) => Err(field_type(&path, Some("modality"), "a string", other).into()),
     }
 }
@@ -107,6 +106,6 @@ fn from_tensors(source: &Source, search: &mut Search) {
         return;
     }
     let names: Vec<&str> = source.components.iter().flat_map(|c| c.tensors().map(|(_, t)| t.name.as_str())).collect();
-    let modality = rules().modality_of_tensors(names.iter().copied());
+    let modality = rules().modality_of_tensors(&names);
     search.found = modality.map(|modality| Found { modality, source: "tensor names".into() });
 }

@@ -44,7 +44,13 @@ pub struct QuantizedTensor {
 }
 
 /// Quantizes one tensor. `name` stands in errors only.
-pub fn quantize_tensor(name: &str, data: &[f32], shape: &[usize], config: &GivenConfig, tuning: Tuning) -> Result<QuantizedTensor, QuantError> {
+pub fn quantize_tensor(
+    name: &str,
+    data: &[f32],
+    shape: &[usize],
+    config: &GivenConfig,
+    tuning: Tuning,
+) -> Result<QuantizedTensor, QuantError> {
     let config = config.resolve(Mode::Diffusion).map_err(QuantError::InvalidConfig)?;
     let mismatch = || QuantError::ShapeMismatch {
         subject: ShapeSubject::Buffer,
@@ -96,7 +102,8 @@ fn encode(spec: &LayerSpec, data: &[f32], tuning: Tuning) -> Encoded {
     let (mut scratch, mut decoded) = (Scratch::default(), vec![0.0; g.row()]);
     for i in row_blocks(g).iter().flat_map(|b| b.first..b.first + b.rows) {
         let (r, s) = (i * g.row()..(i + 1) * g.row(), i * n..(i + 1) * n);
-        let flags = codec.encode(&data[r.clone()], &mut scratch, &mut e.codes[r.clone()], &mut e.scales[s.clone()], &mut e.zeros[s.clone()]);
+        let flags =
+            codec.encode(&data[r.clone()], &mut scratch, &mut e.codes[r.clone()], &mut e.scales[s.clone()], &mut e.zeros[s.clone()]);
         codec.decode(&e.codes[r.clone()], &e.scales[s.clone()], &e.zeros[s], &mut decoded);
         let sums = RowSums::of(&data[r], &decoded);
         e.sums.add(&sums);
@@ -120,7 +127,7 @@ fn finish(name: &str, shape: &[usize], spec: &LayerSpec, e: Encoded) -> Quantize
         bit_width: s.bits,
         group_size: s.group_size,
         stored_group_size: g.group,
-        groups: e.scales.len(),
+        groups: g.groups(),
         symmetric: s.symmetric(),
         method: s.method,
         scale_dtype: s.scale_dtype,

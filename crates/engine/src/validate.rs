@@ -75,9 +75,8 @@ pub fn validate(request: &ValidateRequest, control: &Control) -> Result<Validati
     let bytes: usize = pairs.iter().map(|p| 4 * p.geometry.numel()).sum();
     control.progress.plan(pairs.len() as u64, bytes as u64);
     control.enter(Phase::Validate)?;
-    let sums = pool(request.num_threads)?.install(|| {
-        pairs.par_iter().map(|p| compare(p, control)).collect::<Result<Vec<_>, QuantError>>()
-    })?;
+    let sums =
+        pool(request.num_threads)?.install(|| pairs.par_iter().map(|p| compare(p, control)).collect::<Result<Vec<_>, QuantError>>())?;
     let base = pairs.iter().filter_map(|p| p.quantized.bits()).min().and_then(|b| BitWidth::try_from(u64::from(b)).ok());
     let threshold = request.min_accuracy.unwrap_or_else(|| threshold(&quantized, base));
     Ok(summary(&pairs, &sums, threshold, &original, &quantized, &compared))
@@ -103,7 +102,12 @@ fn pairs<'a>(original: &'a Source, quantized: &'a Source) -> Result<(Vec<Pair<'a
         for ours in weights(o)? {
             let name = ours.name.strip_suffix(".weight").unwrap_or(&ours.name).to_owned();
             let sizes = |s: &[usize]| s.iter().map(|&d| d as u64).collect::<Vec<_>>();
-            let mismatch = |actual| QuantError::ShapeMismatch { subject: ShapeSubject::Model, name: name.clone(), expected: sizes(&ours.shape), actual };
+            let mismatch = |actual| QuantError::ShapeMismatch {
+                subject: ShapeSubject::Model,
+                name: name.clone(),
+                expected: sizes(&ours.shape),
+                actual,
+            };
             let Some(theirs) = theirs.remove(&ours.name) else { return Err(mismatch(vec![])) };
             if ours.shape != theirs.shape {
                 return Err(mismatch(sizes(&theirs.shape)));
@@ -140,7 +144,14 @@ fn compare(pair: &Pair<'_>, control: &Control) -> Result<(RowSums, f64), QuantEr
     Ok((total, worst))
 }
 
-fn summary(pairs: &[Pair<'_>], sums: &[(RowSums, f64)], threshold: f64, original: &Source, quantized: &Source, compared: &Compared<'_>) -> Validation {
+fn summary(
+    pairs: &[Pair<'_>],
+    sums: &[(RowSums, f64)],
+    threshold: f64,
+    original: &Source,
+    quantized: &Source,
+    compared: &Compared<'_>,
+) -> Validation {
     let (mut layers, mut total, mut unquantized) = (Vec::new(), RowSums::default(), 0);
     let (mut weighted, mut weights) = (0.0, 0);
     for (pair, (sums, worst)) in pairs.iter().zip(sums) {
@@ -164,7 +175,11 @@ fn summary(pairs: &[Pair<'_>], sums: &[(RowSums, f64)], threshold: f64, original
     let mut warnings = Vec::new();
     if layers.is_empty() {
         let message = "No weight differs from the original: nothing was quantized.".into();
-        warnings.push(Warning { code: "AQ_WARN_NOTHING_COMPARED", message, details: json!({"original": original.path, "quantized": quantized.path}) });
+        warnings.push(Warning {
+            code: "AQ_WARN_NOTHING_COMPARED",
+            message,
+            details: json!({"original": original.path, "quantized": quantized.path}),
+        });
     }
     Validation {
         passed: failed.is_empty(),

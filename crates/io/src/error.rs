@@ -56,23 +56,36 @@ pub enum MetadataProblem {
     /// A field is absent.
     FieldMissing,
     /// A field has the wrong type: what it must be, what was found.
-    FieldType { /// Wanted type.
-        expected: &'static str, /// Type found.
-        found: String },
+    FieldType {
+        /// Wanted type.
+        expected: &'static str,
+        /// Type found.
+        found: String,
+    },
     /// Two files disagree: the other file, and about what.
-    Contradiction { /// The other file.
-        other: PathBuf, /// Subject of the disagreement.
-        about: String },
+    Contradiction {
+        /// The other file.
+        other: PathBuf,
+        /// Subject of the disagreement.
+        about: String,
+    },
     /// A name leads out of the model folder.
-    Outside { /// The name.
-        name: String },
+    Outside {
+        /// The name.
+        name: String,
+    },
     /// Several weight files could be meant.
-    Ambiguous { /// Their names.
-        candidates: Vec<String> },
+    Ambiguous {
+        /// Their names.
+        candidates: Vec<String>,
+    },
     /// A format version newer than this program knows.
-    Version { /// Version found.
-        found: u64, /// Newest version known.
-        newest: u64 },
+    Version {
+        /// Version found.
+        found: u64,
+        /// Newest version known.
+        newest: u64,
+    },
 }
 
 /// How a safetensors file is damaged; the names are those of `details.defect`.
@@ -116,6 +129,21 @@ impl Defect {
             Self::TrailingBytes => "trailing-bytes",
             Self::ChangedWhileReading => "changed-while-reading",
         }
+    }
+}
+
+/// A number from a hostile file: it travels as decimal text, since it may not fit what reads it.
+pub struct Number(String);
+
+impl From<u64> for Number {
+    fn from(value: u64) -> Self {
+        Self(value.to_string())
+    }
+}
+
+impl From<String> for Number {
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 
@@ -188,14 +216,14 @@ impl IoError {
     }
 
     /// The same with the number declared and its limit.
-    pub fn damaged_by(path: &Path, tensor: Option<&str>, defect: Defect, declared: impl ToString, limit: impl ToString) -> Self {
+    pub fn damaged_by(path: &Path, tensor: Option<&str>, defect: Defect, declared: impl Into<Number>, limit: impl Into<Number>) -> Self {
         Self::Corrupt(Box::new(Damage {
             path: path.to_path_buf(),
             tensor: tensor.map(Into::into),
             offset: None,
             defect,
-            declared: Some(declared.to_string()),
-            limit: Some(limit.to_string()),
+            declared: Some(declared.into().0),
+            limit: Some(limit.into().0),
         }))
     }
 }

@@ -72,7 +72,7 @@ impl Header {
     fn parse(text: &str, path: &Path, data_start: u64, file_len: u64) -> Result<Self, IoError> {
         let Entries(entries) = serde_json::from_str(text).map_err(|_| IoError::damaged(path, None, Defect::HeaderJson))?;
         if entries.len() > MOST_TENSORS {
-            return Err(IoError::damaged_by(path, None, Defect::TooManyTensors, format!("over {MOST_TENSORS}"), MOST_TENSORS));
+            return Err(IoError::damaged_by(path, None, Defect::TooManyTensors, format!("over {MOST_TENSORS}"), MOST_TENSORS as u64));
         }
         let mut header = Self::default();
         let mut seen = HashSet::with_capacity(entries.len());

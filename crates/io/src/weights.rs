@@ -2,7 +2,7 @@
 
 use crate::error::IoError;
 use crate::header::TensorInfo;
-use crate::layout::{Layout, LayerSpec, Sdnq, SdnqModel};
+use crate::layout::{LayerSpec, Layout, Sdnq, SdnqModel};
 use crate::source::{Component, Shard};
 use aq_core::Geometry;
 use aq_kernels::convert::to_f32;
@@ -10,7 +10,14 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// Reads rows `first..first + rows` of a float tensor; `out` gets `rows * row` values.
-pub fn read_float_rows(shard: &Shard, tensor: &TensorInfo, first: usize, out: &mut [f32], row: usize, bytes: &mut Vec<u8>) -> Result<(), IoError> {
+pub fn read_float_rows(
+    shard: &Shard,
+    tensor: &TensorInfo,
+    first: usize,
+    out: &mut [f32],
+    row: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<(), IoError> {
     let size = tensor.dtype.size();
     bytes.resize(out.len() * size, 0);
     shard.read(bytes, tensor.offset + (first * row * size) as u64)?;
@@ -99,6 +106,19 @@ pub fn weights(component: &Component) -> Result<Vec<Weight<'_>>, IoError> {
         }
     }
     Ok(list)
+}
+
+/// Number of parameters that a component decodes to; elements as they are stored where its layout is not known.
+pub fn parameters(component: &Component) -> u64 {
+    let Ok(weights) = weights(component) else { return component.parameters() };
+    let (mut stored, mut decoded) = (0, 0);
+    for weight in &weights {
+        if let Stored::Sdnq(spec, tensors) = &weight.stored {
+            stored += tensors.iter().map(|(_, t)| t.numel() as u64).sum::<u64>();
+            decoded += spec.geometry.numel() as u64;
+        }
+    }
+    component.parameters() - stored + decoded
 }
 
 fn unknown_method(path: &Path, method: &str) -> IoError {

@@ -16,7 +16,7 @@ pub fn to_stored(x: f32, dtype: ScaleDtype) -> f32 {
 const MAGIC: f32 = 8_388_608.0;
 
 /// The code of `t = (w - zero) / scale`: clamped to `0..=max` and rounded half to even. NaN gives 0.
-#[inline(always)]
+#[inline]
 pub fn code(t: f32, max: f32) -> f32 {
     // Clamped first, so that the trick's range holds; the comparisons send NaN to 0.
     let t = if t > 0.0 { t } else { 0.0 };

@@ -71,7 +71,7 @@ impl RowCodec {
         let g = self.geometry;
         assert!(row.len() == g.row() && codes.len() == g.row());
         assert!(scales.len() == g.scales_per_row() && zeros.len() == g.scales_per_row());
-        self.to_canonical(row, &mut scratch.canonical);
+        self.arrange(row, &mut scratch.canonical);
         self.fit(scratch);
         self.assign(scratch);
         if self.scheme.method == Method::Mse && self.tuning.gain && self.scheme.bits != BitWidth::Eight {
@@ -117,7 +117,7 @@ impl RowCodec {
         (0..channels).flat_map(move |c| (0..taps).map(move |t| (c, t, c * taps + t)))
     }
 
-    fn to_canonical(&self, row: &[f32], canonical: &mut Vec<f32>) {
+    fn arrange(&self, row: &[f32], canonical: &mut Vec<f32>) {
         canonical.clear();
         if self.geometry.taps == 1 {
             canonical.extend_from_slice(row);

@@ -319,7 +319,10 @@ mod tests {
         for bits in BitWidth::ALL {
             for n in [1, 2, 3, 15, 16, 17, 31, 33, 48, 63] {
                 for w in [sample(n, 7), vec![0.0; n], vec![-0.0; n], vec![3e38; n], sample(n, 3).iter().map(|v| v * 1e-36).collect()] {
-                    for p in [asymmetric(&w, bits, ScaleDtype::Bf16, true, &mut buffers), symmetric(&w, bits, ScaleDtype::Bf16, true, &mut buffers)] {
+                    for p in [
+                        asymmetric(&w, bits, ScaleDtype::Bf16, true, &mut buffers),
+                        symmetric(&w, bits, ScaleDtype::Bf16, true, &mut buffers),
+                    ] {
                         assert!(p.scale > 0.0 && p.scale.is_finite() && p.zero.is_finite(), "{bits} {n} {w:?} {p:?}");
                     }
                 }

@@ -20,7 +20,7 @@ pub fn failed(error: QuantError, call: &Call, control: Option<&Control>) -> Stri
 }
 
 /// A successful outcome as JSON text.
-pub fn succeeded(value: Value) -> String {
+pub fn succeeded(value: &Value) -> String {
     json!({"ok": true, "value": value}).to_string()
 }
 

@@ -7,8 +7,8 @@ use crate::request::{Call, Request};
 use crate::running::{Done, note};
 use aq_core::CancelToken;
 use aq_engine::{Control, QuantError};
-use napi::bindgen_prelude::{Function, Object};
 use napi::Env;
+use napi::bindgen_prelude::{Function, Object};
 use napi_derive::napi;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl NativeJob {
         let callback = on_progress.build_threadsafe_function::<String>().weak::<true>().build()?;
         let (deferred, promise) = env.create_deferred::<String, _>()?;
         let (request, cancel, done) = (self.request.clone(), self.cancel.clone(), Arc::new(Done::default()));
-        note(env, cancel.clone(), done.clone())?;
+        note(*env, cancel.clone(), done.clone())?;
         let thread = std::thread::Builder::new().name(format!("{THREAD_NAME}-job"));
         let spawned = thread.spawn(move || {
             let outcome = run(&request, cancel, JsSink::new(callback));
@@ -60,7 +60,7 @@ fn run(request: &str, cancel: CancelToken, sink: JsSink) -> String {
     let control = Control::new(cancel, Arc::new(sink));
     let result: Result<_, QuantError> = request.run(&control);
     match result {
-        Ok(value) => succeeded(value),
+        Ok(value) => succeeded(&value),
         Err(error) => failed(error, &call, Some(&control)),
     }
 }

@@ -3,6 +3,8 @@
 //! JSON goes in and out; every entry answers with an outcome (`{ok: true, value}` or `{ok: false, error}`) and is wrapped against panics, so
 //! that nothing thrown here has to be understood by the facade.
 
+#![expect(clippy::needless_pass_by_value, reason = "napi hands arguments over by value")]
+
 mod convert_error;
 mod guard;
 mod job;

@@ -37,7 +37,7 @@ impl ProgressSink for JsSink {
         }
         flight.busy = true;
         drop(flight);
-        send(self.callback.clone(), self.flight.clone(), text);
+        send(&self.callback, self.flight.clone(), text);
     }
 }
 
@@ -46,7 +46,7 @@ fn lock(flight: &Mutex<Flight>) -> std::sync::MutexGuard<'_, Flight> {
 }
 
 /// A bounded queue would leak what it refuses; so at most one call is queued, and its completion sends what waited.
-fn send(callback: Arc<Callback>, flight: Arc<Mutex<Flight>>, text: String) {
+fn send(callback: &Arc<Callback>, flight: Arc<Mutex<Flight>>, text: String) {
     let again = callback.clone();
     callback.call_with_return_value(text, ThreadsafeFunctionCallMode::NonBlocking, move |_returned, _env| {
         let mut state = lock(&flight);
@@ -54,7 +54,7 @@ fn send(callback: Arc<Callback>, flight: Arc<Mutex<Flight>>, text: String) {
         state.busy = next.is_some();
         drop(state);
         if let Some(text) = next {
-            send(again, flight, text);
+            send(&again, flight, text);
         }
         Ok(())
     });

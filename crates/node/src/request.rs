@@ -2,7 +2,7 @@
 
 use crate::guard::guard;
 use aq_core::error::{ConfigIssue, ErrorCode};
-use aq_core::{GivenConfig, Mode, Modality};
+use aq_core::{GivenConfig, Modality, Mode};
 use aq_engine::inspect::inspect;
 use aq_engine::job::{QuantizeRequest, quantize};
 use aq_engine::validate::{ValidateRequest, validate};

@@ -38,13 +38,16 @@ impl Done {
     }
 }
 
+/// Jobs with the means to stop each and to know that it has.
+type Jobs = Vec<(CancelToken, Arc<Done>)>;
+
 thread_local! {
     // An environment lives on one thread, and this module is loaded once in each.
-    static JOBS: RefCell<Option<Vec<(CancelToken, Arc<Done>)>>> = const { RefCell::new(None) };
+    static JOBS: RefCell<Option<Jobs>> = const { RefCell::new(None) };
 }
 
 /// Notes a job of this environment.
-pub fn note(env: &Env, cancel: CancelToken, done: Arc<Done>) -> napi::Result<()> {
+pub fn note(env: Env, cancel: CancelToken, done: Arc<Done>) -> napi::Result<()> {
     let first = JOBS.with_borrow(Option::is_none);
     if first {
         env.add_env_cleanup_hook((), |()| {

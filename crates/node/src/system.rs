@@ -14,5 +14,5 @@ pub fn version() -> String {
 #[napi]
 pub fn system_info() -> String {
     let value = json!({"version": aq_engine::VERSION, "simd": aq_kernels::LEVEL, "threads": thread_count(0)});
-    crate::convert_error::succeeded(value)
+    crate::convert_error::succeeded(&value)
 }

@@ -62,7 +62,7 @@ impl Task for TensorTask {
         };
         let value = serde_json::to_value(&tensor.report).unwrap_or_default();
         let zeros = (!tensor.zeros.is_empty()).then(|| tensor.zeros.into());
-        Ok(NativeTensor { outcome: succeeded(value), codes: Some(tensor.codes.into()), scales: Some(tensor.scales.into()), zeros })
+        Ok(NativeTensor { outcome: succeeded(&value), codes: Some(tensor.codes.into()), scales: Some(tensor.scales.into()), zeros })
     }
 }
 

@@ -41,8 +41,9 @@ pub struct GivenConfig {
 impl GivenConfig {
     /// Parses the JSON record of given options.
     pub fn from_value(value: Value) -> Result<Self, Vec<ConfigIssue>> {
-        serde_json::from_value(value)
-            .map_err(|e| vec![ConfigIssue::new(ErrorCode::InvalidConfig, "config", "known options with values of their types", e.to_string())])
+        serde_json::from_value(value).map_err(|e| {
+            vec![ConfigIssue::new(ErrorCode::InvalidConfig, "config", "known options with values of their types", e.to_string())]
+        })
     }
 
     /// Fills the gaps from the profile and checks every value; all problems are reported at once.
@@ -108,7 +109,7 @@ impl GivenConfig {
             fail_fast: self.fail_fast.unwrap_or(d.fail_fast),
             modality: self.modality,
             layout,
-            plain_dtype: self.plain_dtype.unwrap_or(PlainDtype::Source),
+            plain_dtype: (layout == Layout::Plain).then(|| self.plain_dtype.unwrap_or(PlainDtype::F32)),
             protect_blocks: self.protect_blocks.unwrap_or(Protect::Auto),
             components: self.components.clone(),
             skip_layers: self.skip_layers.clone().unwrap_or_default(),
@@ -122,12 +123,11 @@ impl GivenConfig {
     fn layer_bit_widths(&self, issues: &mut Vec<ConfigIssue>) -> Vec<(String, u8)> {
         let mut widths = Vec::new();
         for (name, value) in self.layer_bit_widths.iter().flatten() {
-            match value.as_u64() {
-                Some(bits @ (2 | 4 | 8 | 16)) => widths.push((name.clone(), bits as u8)),
-                _ => {
-                    let path = format!("layerBitWidths[\"{name}\"]");
-                    issues.push(ConfigIssue::new(ErrorCode::InvalidBitWidth, path, "2, 4, 8, or 16", format!("{value} (number)")));
-                }
+            if let Some(bits @ (2 | 4 | 8 | 16)) = value.as_u64() {
+                widths.push((name.clone(), bits as u8));
+            } else {
+                let path = format!("layerBitWidths[\"{name}\"]");
+                issues.push(ConfigIssue::new(ErrorCode::InvalidBitWidth, path, "2, 4, 8, or 16", format!("{value} (number)")));
             }
         }
         widths

@@ -100,7 +100,8 @@ pub enum NonFinitePolicy {
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "these are the public options, one field each")]
 pub struct ResolvedConfig {
-    /// With a time axis or without.
+    /// With a time axis or without; not an option of the configuration.
+    #[serde(skip)]
     pub mode: Mode,
     /// The profile behind the defaults.
     pub deployment_profile: Profile,
@@ -125,14 +126,17 @@ pub struct ResolvedConfig {
     /// Stop at the first failing layer.
     pub fail_fast: bool,
     /// Given by the caller; otherwise detected.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub modality: Option<Modality>,
     /// Layout to write.
     pub layout: Layout,
-    /// Element type of the `plain` layout.
-    pub plain_dtype: PlainDtype,
+    /// Element type of the `plain` layout; `None` with any other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plain_dtype: Option<PlainDtype>,
     /// The first-block rule.
     pub protect_blocks: Protect,
     /// Components to quantize; `None`: the denoiser.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub components: Option<Vec<String>>,
     /// Names or globs of layers to leave alone.
     pub skip_layers: Vec<String>,

@@ -81,6 +81,7 @@ pub struct Row {
 
 impl ErrorCode {
     /// The catalogue row.
+    #[expect(clippy::too_many_lines, reason = "a table: one arm per code")]
     pub const fn row(self) -> Row {
         use Category as G;
         use Class as C;
@@ -122,9 +123,7 @@ impl ErrorCode {
             Self::ValidationFailed => {
                 (C::ValidationError, "Quality below the threshold", G::Quality, S::Medium, K::User, "raise bitWidth to 4 or 8")
             }
-            Self::ModelNotFound => {
-                (C::ModelNotFoundError, "Model not found", G::ModelLoading, S::Low, K::User, "Check the path.")
-            }
+            Self::ModelNotFound => (C::ModelNotFoundError, "Model not found", G::ModelLoading, S::Low, K::User, "Check the path."),
             Self::Metadata => (
                 C::MetadataError,
                 "Metadata missing or wrong",
@@ -205,30 +204,15 @@ impl ErrorCode {
                 K::User,
                 "Correct the listed options; all are kept in error.issues.",
             ),
-            Self::OutputExists => (
-                C::ConfigurationError,
-                "Output already exists",
-                G::Configuration,
-                S::Low,
-                K::User,
-                "choose another outputPath",
-            ),
-            Self::ResumeMismatch => (
-                C::ConfigurationError,
-                "Interrupted run differs",
-                G::Configuration,
-                S::Low,
-                K::User,
-                "repeat the earlier settings",
-            ),
-            Self::UnsupportedFormat => (
-                C::MetadataError,
-                "Format not supported",
-                G::ModelLoading,
-                S::Medium,
-                K::Permanent,
-                "Convert it to safetensors first.",
-            ),
+            Self::OutputExists => {
+                (C::ConfigurationError, "Output already exists", G::Configuration, S::Low, K::User, "choose another outputPath")
+            }
+            Self::ResumeMismatch => {
+                (C::ConfigurationError, "Interrupted run differs", G::Configuration, S::Low, K::User, "repeat the earlier settings")
+            }
+            Self::UnsupportedFormat => {
+                (C::MetadataError, "Format not supported", G::ModelLoading, S::Medium, K::Permanent, "Convert it to safetensors first.")
+            }
             Self::UnsupportedDtype => (
                 C::MetadataError,
                 "Number type not supported",
@@ -245,43 +229,22 @@ impl ErrorCode {
                 K::Permanent,
                 "Fetch or export the file again; nothing was written.",
             ),
-            Self::NonFiniteWeights => (
-                C::QuantizationError,
-                "NaN or infinite weights",
-                G::Quantization,
-                S::High,
-                K::User,
-                "repair or re-export the checkpoint",
-            ),
+            Self::NonFiniteWeights => {
+                (C::QuantizationError, "NaN or infinite weights", G::Quantization, S::High, K::User, "repair or re-export the checkpoint")
+            }
             Self::OutOfDisk => (C::QuantizationError, "Disk full", G::SystemResource, S::High, K::User, "free space"),
-            Self::OutOfMemory => {
-                (C::QuantizationError, "Not enough memory", G::SystemResource, S::High, K::User, "raise maxMemoryLimitMb")
-            }
-            Self::Timeout => {
-                (C::QuantizationError, "Time limit reached", G::SystemResource, S::Medium, K::Transient, "Raise timeoutMs.")
-            }
+            Self::OutOfMemory => (C::QuantizationError, "Not enough memory", G::SystemResource, S::High, K::User, "raise maxMemoryLimitMb"),
+            Self::Timeout => (C::QuantizationError, "Time limit reached", G::SystemResource, S::Medium, K::Transient, "Raise timeoutMs."),
             Self::DeviceUnavailable => {
                 (C::QuantizationError, "GPU not available", G::Device, S::Medium, K::User, "use device: 'auto' or 'cpu'")
             }
-            Self::DeviceFailed => (
-                C::QuantizationError,
-                "GPU failed",
-                G::Device,
-                S::High,
-                K::Transient,
-                "Set deviceFallback: true to finish on the CPU.",
-            ),
-            Self::OutputBusy => {
-                (C::QuantizationError, "Output in use", G::FileSystem, S::Low, K::Transient, "wait for that job")
+            Self::DeviceFailed => {
+                (C::QuantizationError, "GPU failed", G::Device, S::High, K::Transient, "Set deviceFallback: true to finish on the CPU.")
             }
-            Self::Aborted => (
-                C::AbortError,
-                "Aborted",
-                G::Cancellation,
-                S::Low,
-                K::User,
-                "Nothing was left behind; call again to start over.",
-            ),
+            Self::OutputBusy => (C::QuantizationError, "Output in use", G::FileSystem, S::Low, K::Transient, "wait for that job"),
+            Self::Aborted => {
+                (C::AbortError, "Aborted", G::Cancellation, S::Low, K::User, "Nothing was left behind; call again to start over.")
+            }
             Self::NativeLoad => (
                 C::ArrowQuantError,
                 "Native addon not loaded",

@@ -49,7 +49,9 @@ pub fn texts(error: &QuantError) -> Texts {
         QuantError::ValidationFailed(q) => quality(q),
         QuantError::ModelNotFound { path, what, referenced_by, .. } => not_found(path, *what, referenced_by.as_deref()),
         QuantError::Metadata { path, field, problem } => metadata(path, field.as_deref(), problem),
-        QuantError::UnknownModality { path, value: Some(value), .. } => one(format!("Unknown modality {} in {}.", quoted(value), path_text(path)), hint),
+        QuantError::UnknownModality { path, value: Some(value), .. } => {
+            one(format!("Unknown modality {} in {}.", quoted(value), path_text(path)), hint)
+        }
         QuantError::UnknownModality { path, looked_at, .. } => one(
             format!(
                 "Cannot tell the modality of {}: no known value in {}, and its tensor names match no family.",
@@ -68,11 +70,15 @@ pub fn texts(error: &QuantError) -> Texts {
         QuantError::QuantizationFailed { path, layer, failure } => work(path, layer.as_deref(), failure),
         QuantError::Io { op, path, attempts, source } => {
             let errno = errno_name(source);
-            one(format!("I/O error: {} {} failed with {errno} after {attempts} attempt(s).", op.as_str(), path_text(path)), io_hint(&errno, *op))
+            one(
+                format!("I/O error: {} {} failed with {errno} after {attempts} attempt(s).", op.as_str(), path_text(path)),
+                io_hint(&errno, *op),
+            )
         }
-        QuantError::Serde { path, source } => {
-            one(format!("JSON error in {} at line {}, column {}: {}.", path_text(path), source.line(), source.column(), json_reason(source)), hint)
-        }
+        QuantError::Serde { path, source } => one(
+            format!("JSON error in {} at line {}, column {}: {}.", path_text(path), source.line(), source.column(), json_reason(source)),
+            hint,
+        ),
         QuantError::Internal { message, location, .. } => {
             one(format!("Internal error: {} (at {}).", visible(message), location.as_deref().unwrap_or("an unknown place")), hint)
         }
@@ -103,7 +109,11 @@ pub fn texts(error: &QuantError) -> Texts {
             &["free space", "choose an outputPath on another disk"],
         ),
         QuantError::OutputBusy { path, pid } => many(
-            format!("Output {} is being written by another job (pid {}).", path_text(path), pid.map_or("unknown".into(), |p| p.to_string())),
+            format!(
+                "Output {} is being written by another job (pid {}).",
+                path_text(path),
+                pid.map_or("unknown".into(), |p| p.to_string())
+            ),
             &["wait for that job", "choose another outputPath"],
         ),
         QuantError::Cancelled { phase } => one(format!("Aborted in phase {}.", format!("{phase:?}").to_lowercase()), hint),
@@ -132,17 +142,25 @@ fn config(issues: &Issues, code: ErrorCode) -> Texts {
                 ErrorCode::InvalidGroupSize => format!("Invalid group size: {bare}. Must be 32, 64, 128, or 256."),
                 ErrorCode::InvalidTimeGroups => format!("Invalid time groups: {bare}. Must be an integer between 1 and 100."),
                 ErrorCode::InvalidAccuracy => format!("Invalid accuracy threshold: {bare}. Must be between 0.0 and 1.0."),
-                _ => format!("Invalid option {}: expected {}, received {}.", visible(&issue.path), issue.expected, visible(&issue.received)),
+                _ => {
+                    format!("Invalid option {}: expected {}, received {}.", visible(&issue.path), issue.expected, visible(&issue.received))
+                }
             };
             let hint = if code == ErrorCode::InvalidConfig { issue.message.clone() } else { hint.into() };
             one(sentence, hint)
         }
         several => {
-            let shown: Vec<String> =
-                several.iter().take(5).map(|i| format!("{}: expected {}, received {}", visible(&i.path), i.expected, visible(&i.received))).collect();
+            let shown: Vec<String> = several
+                .iter()
+                .take(5)
+                .map(|i| format!("{}: expected {}, received {}", visible(&i.path), i.expected, visible(&i.received)))
+                .collect();
             let more = several.len().saturating_sub(5);
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            one(format!("Invalid configuration, {} problems: {}{more}.", several.len(), shown.join("; ")), ErrorCode::InvalidConfig.row().hint)
+            one(
+                format!("Invalid configuration, {} problems: {}{more}.", several.len(), shown.join("; ")),
+                ErrorCode::InvalidConfig.row().hint,
+            )
         }
     }
 }
@@ -181,7 +199,11 @@ fn not_found(path: &Path, what: Missing, referenced_by: Option<&Path>) -> Texts 
             "The folder needs .safetensors files or a shard index.",
         ),
         Missing::Shard => one(
-            format!("Model not found: shard {}, named by {}, does not exist.", path_text(path), path_text(referenced_by.unwrap_or(Path::new("the index")))),
+            format!(
+                "Model not found: shard {}, named by {}, does not exist.",
+                path_text(path),
+                path_text(referenced_by.unwrap_or(Path::new("the index")))
+            ),
             "Fetch the missing shard again or correct the index.",
         ),
     }
@@ -205,12 +227,16 @@ fn metadata(path: &Path, field: Option<&str>, problem: &MetadataProblem) -> Text
             "Do not trust this model; its index was tampered with.",
         ),
         MetadataProblem::Ambiguous { candidates } => one(
-            format!("Failed to read model metadata: {p} holds several weight files: {}.", candidates.iter().map(|c| visible(c)).collect::<Vec<_>>().join(", ")),
+            format!(
+                "Failed to read model metadata: {p} holds several weight files: {}.",
+                candidates.iter().map(|c| visible(c)).collect::<Vec<_>>().join(", ")
+            ),
             "Point modelPath at the file that is meant, or remove the others.",
         ),
-        MetadataProblem::Version { found, newest } => {
-            one(format!("Failed to read model metadata: {p} has format version {found}, the newest known is {newest}."), "Update arrow-quant.")
-        }
+        MetadataProblem::Version { found, newest } => one(
+            format!("Failed to read model metadata: {p} has format version {found}, the newest known is {newest}."),
+            "Update arrow-quant.",
+        ),
     }
 }
 

@@ -73,7 +73,12 @@ pub fn write_config(
 }
 
 /// The shard index, where the source has one.
-pub fn write_index(source: &Source, component: &ComponentPlan, placed: &[(String, Vec<Placed>)], staging: &Staging) -> Result<(), QuantError> {
+pub fn write_index(
+    source: &Source,
+    component: &ComponentPlan,
+    placed: &[(String, Vec<Placed>)],
+    staging: &Staging,
+) -> Result<(), QuantError> {
     let from = &source.components[component.component];
     let Some(index) = &from.index else { return Ok(()) };
     let mut names: Vec<(&str, &str)> = Vec::new();

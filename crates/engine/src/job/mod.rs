@@ -11,8 +11,8 @@ mod quality;
 mod report;
 mod run;
 
+pub use blocks::{Block, row_blocks};
 pub use carry::unravel;
 pub use layer::figures;
-pub use blocks::{Block, row_blocks};
 pub use pool::{pool, thread_count};
 pub use run::{QuantizeRequest, quantize};

@@ -10,7 +10,9 @@ pub fn thread_count(setting: usize) -> usize {
 
 /// A pool for one job.
 pub fn pool(setting: usize) -> Result<ThreadPool, QuantError> {
-    ThreadPoolBuilder::new().num_threads(thread_count(setting)).thread_name(|i| format!("arrow-quant-{i}")).build().map_err(|e| {
-        QuantError::Internal { message: format!("worker threads could not be started: {e}"), location: None, panic: false }
-    })
+    ThreadPoolBuilder::new()
+        .num_threads(thread_count(setting))
+        .thread_name(|i| format!("arrow-quant-{i}"))
+        .build()
+        .map_err(|e| QuantError::Internal { message: format!("worker threads could not be started: {e}"), location: None, panic: false })
 }

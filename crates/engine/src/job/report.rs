@@ -58,7 +58,11 @@ pub fn report(input: ReportInput<'_>) -> QuantizeReport {
             LayerEnd::Kept(placed) => {
                 let message = format!("Tensor {} holds values that are not finite and was kept as it is.", placed.tensor.name);
                 warnings.push(Warning { code: "AQ_WARN_NON_FINITE_KEPT", message, details: json!({"layer": planned.name}) });
-                skipped.push(Skipped { name: planned.name.clone(), why: "it holds values that are not finite".into(), bytes: placed.tensor.len });
+                skipped.push(Skipped {
+                    name: planned.name.clone(),
+                    why: "it holds values that are not finite".into(),
+                    bytes: placed.tensor.len,
+                });
             }
         }
     }
@@ -119,7 +123,10 @@ fn raised(layer: &LayerReport, config: &ResolvedConfig) -> Option<Warning> {
     let first = layer.attempts.first()?.similarity;
     Some(Warning {
         code: "AQ_WARN_BITS_RAISED",
-        message: format!("Layer {} reached {first:.4} at {from} bits, under {:.4}, and is stored at {to} bits.", layer.name, config.min_accuracy),
+        message: format!(
+            "Layer {} reached {first:.4} at {from} bits, under {:.4}, and is stored at {to} bits.",
+            layer.name, config.min_accuracy
+        ),
         details: json!({"layer": layer.name, "from": from, "to": to, "similarity": first, "threshold": config.min_accuracy}),
     })
 }
@@ -130,7 +137,13 @@ fn components(source: &Source, plan: &Plan) -> Vec<ComponentReport> {
         let layers = planned.map_or(0, |p| {
             p.shards.iter().flat_map(|s| &s.tensors).filter(|t| matches!(t, crate::plan::TensorPlan::Quantize(_))).count() as u64
         });
-        ComponentReport { name: c.name.clone(), class_name: c.class_name(), quantized: planned.is_some(), layers, parameters: c.parameters() }
+        ComponentReport {
+            name: c.name.clone(),
+            class_name: c.class_name(),
+            quantized: planned.is_some(),
+            layers,
+            parameters: c.parameters(),
+        }
     };
     source.components.iter().enumerate().map(one).collect()
 }

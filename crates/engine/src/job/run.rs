@@ -43,6 +43,9 @@ struct ShardJob<'a> {
     placed: Vec<Vec<Placed>>,
 }
 
+/// What a task ends with: the layer's index and end, nothing for a tensor carried over.
+type TaskEnd = Result<Option<(usize, LayerEnd)>, QuantError>;
+
 /// One unit of work: a tensor of a shard.
 struct Task {
     shard: usize,
@@ -152,7 +155,7 @@ fn create_shards<'a>(source: &'a Source, plan: &'a Plan, layout: &dyn Layout, st
 fn encode_all(job: &JobContext<'_>, shards: &[ShardJob<'_>]) -> Result<Vec<LayerEnd>, QuantError> {
     let tasks: Vec<Task> =
         shards.iter().enumerate().flat_map(|(s, j)| (0..j.plan.len()).map(move |t| Task { shard: s, tensor: t })).collect();
-    let results: Vec<Option<Result<Option<(usize, LayerEnd)>, QuantError>>> = tasks
+    let results: Vec<Option<TaskEnd>> = tasks
         .par_iter()
         .enumerate()
         .map(|(index, task)| {
@@ -176,7 +179,7 @@ fn encode_all(job: &JobContext<'_>, shards: &[ShardJob<'_>]) -> Result<Vec<Layer
     ends.into_iter().collect::<Option<_>>().ok_or_else(lost)
 }
 
-fn run_task(job: &JobContext<'_>, shard: &ShardJob<'_>, tensor: usize) -> Result<Option<(usize, LayerEnd)>, QuantError> {
+fn run_task(job: &JobContext<'_>, shard: &ShardJob<'_>, tensor: usize) -> TaskEnd {
     let files = LayerFiles { shard: shard.shard, tensor: &shard.shard.header.tensors[tensor], writer: &shard.writer };
     match shard.plan[tensor] {
         TensorPlan::Carry => {
@@ -243,4 +246,3 @@ fn finish(
     }
     Ok(done.into_iter().map(|d| d.1).collect())
 }
-

@@ -6,6 +6,7 @@ use crate::error::{QuantError, WorkFailure};
 use crate::modality::Found;
 use crate::rules::rules;
 use aq_core::ResolvedConfig;
+use aq_core::config::PlainDtype;
 use aq_core::error::{ConfigIssue, ErrorCode};
 use aq_io::TensorInfo;
 use aq_io::layout::{LayerSpec, Layout};
@@ -30,7 +31,15 @@ pub fn plan(source: &Source, config: &ResolvedConfig, found: &Found, layout: &dy
     let mut selector = Selector::new(config);
     let several = chosen.len() > 1;
     for &i in &chosen {
-        let built = Builder { component: &source.components[i], prediction: source.prediction.as_deref(), several, config, layout, plan: &mut plan }.component(i, &mut selector)?;
+        let built = Builder {
+            component: &source.components[i],
+            prediction: source.prediction.as_deref(),
+            several,
+            config,
+            layout,
+            plan: &mut plan,
+        }
+        .component(i, &mut selector)?;
         plan.components.push(built);
     }
     let names: Vec<&str> = chosen.iter().flat_map(|&i| source.components[i].tensors().map(|(_, t)| t.name.as_str())).collect();
@@ -51,7 +60,12 @@ fn chosen_components(source: &Source, config: &ResolvedConfig) -> Result<Vec<usi
     let Some(wanted) = &config.components else {
         let denoisers: Vec<usize> = (0..names.len()).filter(|&i| source.components[i].is_denoiser()).collect();
         if denoisers.is_empty() {
-            let issue = ConfigIssue::new(ErrorCode::InvalidConfig, "components", component_names(&names), "nothing: the pipeline names no denoiser");
+            let issue = ConfigIssue::new(
+                ErrorCode::InvalidConfig,
+                "components",
+                component_names(&names),
+                "nothing: the pipeline names no denoiser",
+            );
             return Err(QuantError::InvalidConfig(vec![issue]));
         }
         return Ok(denoisers);
@@ -157,7 +171,7 @@ impl Builder<'_> {
 
     /// The layer's spec at the least width that the layout can carry, or why there is none.
     fn fit(&self, tensor: &TensorInfo, bits: aq_core::BitWidth, pinned: bool) -> Result<(LayerSpec, bool), String> {
-        let dtype = self.config.plain_dtype.resolve(tensor.dtype);
+        let dtype = self.config.plain_dtype.unwrap_or(PlainDtype::F32).resolve(tensor.dtype);
         let scheme = self.plan.base.with_bits(bits);
         let mut spec = LayerSpec::new(&tensor.name, &tensor.shape, dtype, scheme).ok_or("it has no rows and input channels")?;
         while let Some(why) = self.layout.refuses(&spec) {

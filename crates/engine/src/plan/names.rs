@@ -47,7 +47,7 @@ impl NamePattern {
         let cut: String = self.text.chars().take(60).collect();
         let mut issue = ConfigIssue::new(code, path, "the name of a tensor of the model", format!("\"{cut}\" (string)"));
         let mut near: Vec<(usize, &str)> = names.map(|n| (strsim::levenshtein(&cut, n.strip_suffix(".weight").unwrap_or(n)), n)).collect();
-        near.sort();
+        near.sort_unstable();
         let near: Vec<&str> = near.iter().take(3).map(|(_, n)| *n).collect();
         if !near.is_empty() {
             issue.message += &format!(" The nearest are {}.", near.join(", "));

@@ -131,7 +131,11 @@ pub fn protected(config: &ResolvedConfig, modality: Modality, prediction: Option
 /// Tensors that make a model "quantized already": codes with a companion that every such layout has.
 pub fn looks_quantized(tensors: &[&TensorInfo]) -> Option<String> {
     let names: std::collections::HashSet<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
-    let companion = |module: &str| [".scale", ".weight_scale", ".scales", ".weight.absmax", ".comfy_quant"].into_iter().find(|s| names.contains(&*format!("{module}{s}")));
+    let companion = |module: &str| {
+        [".scale", ".weight_scale", ".scales", ".weight.absmax", ".comfy_quant"]
+            .into_iter()
+            .find(|s| names.contains(&*format!("{module}{s}")))
+    };
     for t in tensors {
         if t.name.ends_with(".weight_packed") || t.name.ends_with(".qweight") {
             return Some(format!("packed tensor {}", t.name));

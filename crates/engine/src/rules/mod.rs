@@ -118,9 +118,9 @@ impl Rules {
         self.modality.classes.iter().find(|f| f.pattern.0.is_match(class)).map(|f| f.modality)
     }
 
-    /// The modality of a tensor's name.
-    pub fn modality_of_tensors<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Option<Modality> {
-        self.modality.tensors.iter().find(|f| names.clone().any(|n| f.pattern.0.is_match(n))).map(|f| f.modality)
+    /// The modality of a model's tensor names.
+    pub fn modality_of_tensors(&self, names: &[&str]) -> Option<Modality> {
+        self.modality.tensors.iter().find(|f| names.iter().any(|n| f.pattern.0.is_match(n))).map(|f| f.modality)
     }
 }
 

@@ -24,7 +24,8 @@ impl Layout for Sdnq {
     fn refuses(&self, layer: &LayerSpec) -> Option<String> {
         // The packer views the whole tensor as bytes of 8/bits codes and pads nothing.
         let per_byte = layer.scheme.bits.codes_per_byte();
-        (!layer.geometry.numel().is_multiple_of(per_byte)).then(|| format!("its {} weights are not a multiple of {per_byte}", layer.geometry.numel()))
+        (!layer.geometry.numel().is_multiple_of(per_byte))
+            .then(|| format!("its {} weights are not a multiple of {per_byte}", layer.geometry.numel()))
     }
 
     fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor> {

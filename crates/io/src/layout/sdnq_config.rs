@@ -82,13 +82,20 @@ pub struct SdnqModel {
 impl SdnqModel {
     /// Reads `quantization_config`; refuses what this program does not decode rather than decode it wrongly.
     pub fn read(path: &Path, config: &Map<String, Value>) -> Result<Self, IoError> {
-        let unsupported = |what: &str| IoError::Unsupported { path: path.into(), detected: format!("an SDNQ model with {what}, which this version does not decode") };
+        let unsupported = |what: &str| IoError::Unsupported {
+            path: path.into(),
+            detected: format!("an SDNQ model with {what}, which this version does not decode"),
+        };
         for flag in ["use_svd", "use_hadamard", "use_codebook"] {
             if config.get(flag).and_then(Value::as_bool).unwrap_or(false) {
                 return Err(unsupported(flag));
             }
         }
-        if config.get("modules_quant_config").and_then(Value::as_object).is_some_and(|m| m.values().any(|v| v.get("use_hadamard") == Some(&json!(true)))) {
+        if config
+            .get("modules_quant_config")
+            .and_then(Value::as_object)
+            .is_some_and(|m| m.values().any(|v| v.get("use_hadamard") == Some(&json!(true))))
+        {
             return Err(unsupported("use_hadamard"));
         }
         let parse = |name: &str| parse_dtype(name).ok_or_else(|| unsupported(&format!("weights of type {name}")));
@@ -141,7 +148,11 @@ fn original_shape(numel: u64, scale: &[usize], codes: &crate::TensorInfo, bits: 
     let numel = usize::try_from(numel).ok()?;
     let (&out, rest) = scale.split_first()?;
     // [out, 1, kernel..] or [out, G, 1, kernel..]: at 8 bits the codes have as many axes; packed, a second axis over 1 tells that G is there.
-    let grouped = if bits == BitWidth::Eight { codes.shape.len() == scale.len() && scale.len() > 2 && scale.get(1) != Some(&1) } else { rest.len() > 1 && rest[0] > 1 };
+    let grouped = if bits == BitWidth::Eight {
+        codes.shape.len() == scale.len() && scale.len() > 2 && scale.get(1) != Some(&1)
+    } else {
+        rest.len() > 1 && rest[0] > 1
+    };
     let kernel = rest.get(if grouped { 2 } else { 1 }..)?;
     let taps: usize = kernel.iter().product();
     let channels = numel.checked_div(out * taps)?;

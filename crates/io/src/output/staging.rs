@@ -46,13 +46,8 @@ impl Staging {
             fs::create_dir(&self.folder).map_err(IoError::file(IoOp::Create, &self.folder))?;
         }
         let path = self.folder.join(LOCK);
-        let mut lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(IoError::file(IoOp::Create, &path))?;
+        let mut lock =
+            File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(IoError::file(IoOp::Create, &path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

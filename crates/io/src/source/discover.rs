@@ -73,7 +73,17 @@ fn open_file(path: &Path) -> Result<Source, IoError> {
     let root = component.dir.clone();
     let metadata = metadata(&root)?;
     let carried = around::beside_file(&root);
-    Ok(Source { path: path.into(), root, kind: SourceKind::File, pipeline: None, metadata, prediction: None, components: vec![component], carried, left_out: vec![] })
+    Ok(Source {
+        path: path.into(),
+        root,
+        kind: SourceKind::File,
+        pipeline: None,
+        metadata,
+        prediction: None,
+        components: vec![component],
+        carried,
+        left_out: vec![],
+    })
 }
 
 fn open_folder(root: &Path) -> Result<Source, IoError> {
@@ -93,7 +103,17 @@ fn open_folder(root: &Path) -> Result<Source, IoError> {
     };
     let metadata = metadata(root)?;
     let (carried, left_out) = around::of_folder(root, pipeline.as_ref(), &components)?;
-    Ok(Source { path: root.into(), root: root.into(), kind, prediction: prediction(root)?, pipeline, metadata, components, carried, left_out })
+    Ok(Source {
+        path: root.into(),
+        root: root.into(),
+        kind,
+        prediction: prediction(root)?,
+        pipeline,
+        metadata,
+        components,
+        carried,
+        left_out,
+    })
 }
 
 /// Every `name: [library, class]` of the index whose folder has weights; `[null, null]` parts are absent.

@@ -5,7 +5,7 @@ use super::shard::Shard;
 use super::shard_index::ShardIndex;
 use crate::error::{IoError, IoOp, MetadataProblem, Missing};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
 const INDEX_SUFFIX: &str = ".safetensors.index.json";
@@ -102,6 +102,6 @@ pub fn no_weights(dir: &Path) -> IoError {
     }
 }
 
-fn is_pickle(path: &PathBuf) -> bool {
+fn is_pickle(path: &Path) -> bool {
     path.is_file() && PICKLE_EXTENSIONS.contains(&extension(path).as_str())
 }

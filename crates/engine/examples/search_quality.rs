@@ -1,0 +1,102 @@
+//! Weight SQNR of each method on the two benchmark matrices: `npm run bench:search [-- FILE.safetensors]`.
+//!
+//! Without a file the matrices are made here, 2048 x 3072 with the definitions of `bench/weights.py`; with one, its two-dimensional F32
+//! tensors are taken. The search runs without gain and magnitude weights and with F16 scales, as the targets are stated: the gain gives
+//! weight SQNR away on purpose, for the network's output. Rows with `default` show what jobs use.
+#![expect(clippy::print_stdout, clippy::expect_used, reason = "a command that prints a table for developers")]
+
+use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme, ZeroKind};
+use aq_kernels::{RowCodec, RowSums, Scratch, Tuning};
+use std::time::Instant;
+
+const ROWS: usize = 2048;
+const COLS: usize = 3072;
+const PLAIN: Tuning = Tuning { gain: false, magnitude: false };
+
+struct Matrix {
+    name: String,
+    cols: usize,
+    data: Vec<f32>,
+}
+
+fn matrices() -> Vec<Matrix> {
+    let Some(path) = std::env::args().nth(1) else {
+        let made = |name: &str, data| Matrix { name: name.into(), cols: COLS, data };
+        return vec![made("gauss", aq_testkit::gauss(ROWS, COLS, 1)), made("heavy", aq_testkit::heavy(ROWS, COLS, 1))];
+    };
+    let bytes = std::fs::read(path).expect("the file can be read");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("the file is safetensors");
+    let matrix = |(name, view): (&str, safetensors::tensor::TensorView<'_>)| Matrix {
+        name: name.into(),
+        cols: view.shape()[1],
+        data: view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+    };
+    let mut list: Vec<Matrix> =
+        file.iter().filter(|(_, v)| v.dtype() == safetensors::Dtype::F32 && v.shape().len() == 2).map(matrix).collect();
+    list.sort_by(|a, b| a.name.cmp(&b.name));
+    list
+}
+
+/// SQNR in dB and millions of weights per second on one thread.
+fn measure(m: &Matrix, scheme: Scheme, tuning: Tuning) -> (f64, f64) {
+    let rows = m.data.len() / m.cols;
+    let geometry = Geometry::of(&[rows, m.cols], scheme.group_size).expect("a matrix has rows and columns");
+    let codec = RowCodec::new(geometry, scheme, tuning);
+    let n = geometry.scales_per_row();
+    let (mut scratch, mut codes, mut decoded) = (Scratch::default(), vec![0; m.cols], vec![0.0; m.cols]);
+    let (mut scales, mut zeros, mut sums) = (vec![0.0; n], vec![0.0; n], RowSums::default());
+    let started = Instant::now();
+    let mut spent = 0.0;
+    for row in m.data.chunks_exact(m.cols) {
+        let before = started.elapsed();
+        codec.encode(row, &mut scratch, &mut codes, &mut scales, &mut zeros);
+        spent += (started.elapsed() - before).as_secs_f64();
+        codec.decode(&codes, &scales, &zeros, &mut decoded);
+        sums.add(&RowSums::of(row, &decoded));
+    }
+    (sums.sqnr_db(), m.data.len() as f64 / spent / 1e6)
+}
+
+/// Targets of the search on these matrices, dB, for (bits, matrix); groups of 64.
+fn target(bits: BitWidth, name: &str) -> Option<f64> {
+    match (bits, name) {
+        (BitWidth::Two, "gauss") => Some(9.88),
+        (BitWidth::Two, "heavy") => Some(7.80),
+        (BitWidth::Four, "gauss") => Some(21.70),
+        (BitWidth::Four, "heavy") => Some(19.15),
+        (BitWidth::Eight, "gauss") => Some(46.1),
+        (BitWidth::Eight, "heavy") => Some(43.5),
+        _ => None,
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    let mut missed = 0;
+    println!(
+        "{:<8} {:>4} {:>5} {:<5} {:<9} {:>8} {:>8} {:>10}",
+        "matrix", "bits", "group", "type", "method", "SQNR dB", "target", "Mweights/s"
+    );
+    for m in matrices() {
+        for bits in BitWidth::ALL {
+            for group_size in [32, 64, 128, 256] {
+                for (zero, kind) in [(ZeroKind::Float, "asym"), (ZeroKind::None, "sym")] {
+                    for (method, tuning, label) in
+                        [(Method::Rtn, PLAIN, "rtn"), (Method::Mse, PLAIN, "mse"), (Method::Mse, Tuning::default(), "default")]
+                    {
+                        let scheme = Scheme { bits, group_size, zero, method, scale_dtype: ScaleDtype::F16 };
+                        let (sqnr, speed) = measure(&m, scheme, tuning);
+                        let wanted = target(bits, &m.name).filter(|_| group_size == 64 && kind == "asym" && label == "mse");
+                        let mark = wanted.map_or(String::new(), |t| format!("{t:.2} {}", if sqnr >= t { "ok" } else { "MISSED" }));
+                        missed += u32::from(wanted.is_some_and(|t| sqnr < t));
+                        println!("{:<8} {bits:>4} {group_size:>5} {kind:<5} {label:<9} {sqnr:>8.2} {mark:>8} {speed:>10.0}", m.name);
+                    }
+                }
+            }
+        }
+    }
+    if missed > 0 {
+        println!("{missed} target(s) missed");
+        return std::process::ExitCode::FAILURE;
+    }
+    std::process::ExitCode::SUCCESS
+}
