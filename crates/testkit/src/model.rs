@@ -1,6 +1,6 @@
 //! Small model folders, as the libraries write them.
 
-use crate::safetensors_file::{SafetensorsFile, quoted};
+use super::safetensors_file::{SafetensorsFile, quoted};
 use std::fs;
 use std::path::Path;
 

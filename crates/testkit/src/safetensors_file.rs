@@ -1,6 +1,6 @@
 //! Safetensors files byte by byte: sound ones from tensors, hostile ones from any header and data.
 
-use crate::floats::Float;
+use super::floats::Float;
 use std::fmt::Write;
 use std::path::Path;
 

@@ -1,0 +1,185 @@
+//! The output folder exists complete or not at all, and what was there before is never lost.
+
+#[path = "../../testkit/src/lib.rs"]
+#[allow(dead_code, unused_imports, reason = "each test file uses a part of the kit")]
+mod aq_testkit;
+
+use aq_io::error::{IoError, IoOp};
+use aq_io::output::Staging;
+use aq_testkit::model::text;
+use aq_testkit::tree::{names, snapshot};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn staged(output: &Path, overwrite: bool) -> Staging {
+    let staging = Staging::create(output, overwrite).expect("the output can be staged");
+    staging.write(Path::new("config.json"), b"{}").expect("a file can be staged");
+    staging.write(Path::new("unet/x.bin"), b"new").expect("a file can be staged");
+    staging
+}
+
+#[test]
+fn the_output_appears_at_the_end_and_complete() {
+    let dir = TempDir::new().unwrap();
+    let staging = staged(&dir.path().join("out"), false);
+    let before: Vec<String> = names(dir.path());
+    assert!(before.iter().all(|n| n.starts_with(".out.aq-partial")), "{before:?}");
+    staging.commit().unwrap();
+    assert_eq!(names(dir.path()), ["out/", "out/config.json", "out/unet/", "out/unet/x.bin"]);
+    assert_eq!(fs::read(dir.path().join("out/unet/x.bin")).unwrap(), b"new");
+}
+
+#[test]
+fn an_existing_output_is_refused() {
+    let dir = TempDir::new().unwrap();
+    text(&dir.path().join("folder/old"), "old");
+    text(&dir.path().join("file"), "old");
+    let before = snapshot(dir.path());
+    for name in ["folder", "file"] {
+        let output = dir.path().join(name);
+        match Staging::create(&output, false) {
+            Err(IoError::OutputExists { path }) => assert_eq!(path, output),
+            other => unreachable!("{other:?}"),
+        }
+        assert_eq!(snapshot(dir.path()), before);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_is_an_existing_output() {
+    let dir = TempDir::new().unwrap();
+    let output = dir.path().join("link");
+    std::os::unix::fs::symlink("absent", &output).unwrap();
+    assert!(matches!(Staging::create(&output, false), Err(IoError::OutputExists { .. })));
+    // With overwrite the link is replaced, not what it points to.
+    text(&dir.path().join("target/precious"), "kept");
+    fs::remove_file(&output).unwrap();
+    std::os::unix::fs::symlink("target", &output).unwrap();
+    staged(&output, true).commit().unwrap();
+    assert_eq!(fs::read(dir.path().join("target/precious")).unwrap(), b"kept");
+    assert!(fs::symlink_metadata(&output).unwrap().is_dir());
+}
+
+#[test]
+fn overwrite_keeps_the_old_output_until_the_new_one_is_complete() {
+    let dir = TempDir::new().unwrap();
+    let output = dir.path().join("out");
+    text(&output.join("old/file"), "old");
+    let before = snapshot(dir.path());
+    drop(staged(&output, true));
+    assert_eq!(snapshot(dir.path()), before, "given up: the old output stands, nothing else is left");
+    staged(&output, true).commit().unwrap();
+    assert_eq!(names(dir.path()), ["out/", "out/config.json", "out/unet/", "out/unet/x.bin"]);
+}
+
+#[test]
+fn overwrite_replaces_a_file_and_needs_nothing_to_replace() {
+    let dir = TempDir::new().unwrap();
+    text(&dir.path().join("out"), "a file");
+    staged(&dir.path().join("out"), true).commit().unwrap();
+    staged(&dir.path().join("fresh"), true).commit().unwrap();
+    assert_eq!(names(dir.path()).iter().filter(|n| n.ends_with("x.bin")).count(), 2);
+}
+
+#[test]
+fn parents_are_made_and_removed_again() {
+    let dir = TempDir::new().unwrap();
+    text(&dir.path().join("here/file"), "x");
+    let before = snapshot(dir.path());
+    let output = dir.path().join("here/a/b/out");
+    drop(staged(&output, false));
+    assert_eq!(snapshot(dir.path()), before);
+    staged(&output, false).commit().unwrap();
+    assert!(output.join("config.json").is_file());
+    let mut names = names(&dir.path().join("here/a"));
+    names.retain(|n| !n.starts_with("b/out/"));
+    assert_eq!(names, ["b/"]);
+}
+
+#[test]
+fn parents_that_somebody_else_uses_by_now_stay() {
+    let dir = TempDir::new().unwrap();
+    let staging = staged(&dir.path().join("a/b/out"), false);
+    text(&dir.path().join("a/theirs"), "x");
+    drop(staging);
+    assert_eq!(names(dir.path()), ["a/", "a/theirs"]);
+}
+
+#[test]
+fn an_output_below_a_file() {
+    let dir = TempDir::new().unwrap();
+    text(&dir.path().join("file"), "x");
+    let before = snapshot(dir.path());
+    for output in ["file/out", "file/deeper/out"] {
+        match Staging::create(&dir.path().join(output), false) {
+            Err(IoError::File { op: IoOp::Create, .. }) => {}
+            other => unreachable!("{output}: {other:?}"),
+        }
+        assert_eq!(snapshot(dir.path()), before);
+    }
+}
+
+#[test]
+fn a_second_job_on_the_same_output_is_told_so() {
+    let dir = TempDir::new().unwrap();
+    let output = dir.path().join("out");
+    let first = staged(&output, false);
+    for overwrite in [false, true] {
+        match Staging::create(&output, overwrite) {
+            Err(IoError::Busy { path, pid }) => assert_eq!((path, pid), (output.clone(), Some(std::process::id()))),
+            other => unreachable!("{other:?}"),
+        }
+    }
+    assert!(staged(&dir.path().join("other"), false).commit().is_ok(), "another output is free");
+    first.commit().unwrap();
+    assert_eq!(fs::read(output.join("unet/x.bin")).unwrap(), b"new", "the first job was not disturbed");
+    assert!(!staged(&output, true).swept, "and nothing is left of it");
+}
+
+#[test]
+fn what_a_dead_job_left_is_swept() {
+    let dir = TempDir::new().unwrap();
+    text(&dir.path().join(".out.aq-partial/lock"), "4294967");
+    text(&dir.path().join(".out.aq-partial/content/unet/half"), "stale");
+    let staging = staged(&dir.path().join("out"), false);
+    assert!(staging.swept);
+    staging.commit().unwrap();
+    assert_eq!(names(dir.path()), ["out/", "out/config.json", "out/unet/", "out/unet/x.bin"]);
+}
+
+#[test]
+fn carried_files_have_the_bytes_of_their_source() {
+    let dir = TempDir::new().unwrap();
+    text(&dir.path().join("model/config.json"), "{\"a\": 1}");
+    text(&dir.path().join("model/vae.safetensors"), "weights");
+    let before = snapshot(&dir.path().join("model"));
+    let output = dir.path().join("out");
+    let staging = Staging::create(&output, false).unwrap();
+    staging.carry(&dir.path().join("model/config.json"), Path::new("config.json"), false).unwrap();
+    staging.carry(&dir.path().join("model/vae.safetensors"), Path::new("vae/vae.safetensors"), true).unwrap();
+    staging.commit().unwrap();
+    assert_eq!(fs::read(output.join("vae/vae.safetensors")).unwrap(), b"weights");
+    // Whoever edits a JSON of the output must not edit the source.
+    fs::write(output.join("config.json"), "edited").unwrap();
+    assert_eq!(snapshot(&dir.path().join("model")), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn carried_links_become_files() {
+    let dir = TempDir::new().unwrap();
+    text(&dir.path().join("blobs/abc"), "weights");
+    std::os::unix::fs::symlink("blobs/abc", dir.path().join("link")).unwrap();
+    let output = dir.path().join("out");
+    let staging = Staging::create(&output, false).unwrap();
+    for (to, weight) in [("w.safetensors", true), ("c.json", false)] {
+        staging.carry(&dir.path().join("link"), Path::new(to), weight).unwrap();
+    }
+    staging.commit().unwrap();
+    for name in ["w.safetensors", "c.json"] {
+        assert!(fs::symlink_metadata(output.join(name)).unwrap().is_file());
+        assert_eq!(fs::read(output.join(name)).unwrap(), b"weights");
+    }
+}
