@@ -153,6 +153,7 @@ mod tests {
             ("model.diffusion_model.final_layer.linear", "last"),
             ("condition_embedder.time_embedder.linear_1", "time"),
             ("blocks.2.attn1.to_q", "attention"),
+            ("first_stage_model.decoder.conv_in", "elsewhere"),
             ("text_model.embeddings.token_embedding", "embedding"),
         ] {
             assert_eq!(rules().role(module).role, role, "{module}");

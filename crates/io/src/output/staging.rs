@@ -95,9 +95,10 @@ impl Staging {
     pub fn carry(&self, from: &Path, relative: &Path, weight: bool) -> Result<(), IoError> {
         let to = self.path(relative)?;
         if weight {
-            return os::carry(from, &to).map_err(IoError::file(IoOp::Link, &to));
+            os::carry(from, &to).map_err(IoError::file(IoOp::Link, &to))?;
+        } else {
+            fs::copy(from, &to).map_err(IoError::file(IoOp::Write, &to))?;
         }
-        fs::copy(from, &to).map_err(IoError::file(IoOp::Write, &to))?;
         File::open(&to).and_then(|f| f.sync_all()).map_err(IoError::file(IoOp::Sync, &to))
     }
 
