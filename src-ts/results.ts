@@ -91,7 +91,8 @@ export interface QuantizationResult {
 export interface ValidatedLayer extends Fidelity {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly bitWidth: number;
+  /** null where the layout keeps no codes (plain). */
+  readonly bitWidth: number | null;
   readonly passed: boolean;
 }
 

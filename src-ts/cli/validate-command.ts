@@ -84,7 +84,7 @@ function describe(report: QualityReport, withLayers: boolean): string[] {
 const LAYERS = [
   { title: 'layer', text: (row: ValidatedLayer) => row.name },
   { title: 'shape', text: (row: ValidatedLayer) => row.shape.join('×') },
-  { title: 'bits', align: 'right', text: (row: ValidatedLayer) => `${row.bitWidth}` },
+  { title: 'bits', align: 'right', text: (row: ValidatedLayer) => (row.bitWidth === null ? '-' : `${row.bitWidth}`) },
   { title: 'cosine', align: 'right', text: (row: ValidatedLayer) => row.cosine.toFixed(6) },
   { title: 'worst row', align: 'right', text: (row: ValidatedLayer) => row.worstRowCosine.toFixed(6) },
   { title: 'SQNR dB', align: 'right', text: (row: ValidatedLayer) => row.sqnrDb.toFixed(2) },

@@ -45,12 +45,11 @@ fn measure(m: &Matrix, scheme: Scheme, tuning: Tuning) -> (f64, f64) {
     let n = geometry.scales_per_row();
     let (mut scratch, mut codes, mut decoded) = (Scratch::default(), vec![0; m.cols], vec![0.0; m.cols]);
     let (mut scales, mut zeros, mut sums) = (vec![0.0; n], vec![0.0; n], RowSums::default());
-    let started = Instant::now();
     let mut spent = 0.0;
     for row in m.data.chunks_exact(m.cols) {
-        let before = started.elapsed();
+        let before = Instant::now();
         codec.encode(row, &mut scratch, &mut codes, &mut scales, &mut zeros);
-        spent += (started.elapsed() - before).as_secs_f64();
+        spent += before.elapsed().as_secs_f64();
         codec.decode(&codes, &scales, &zeros, &mut decoded);
         sums.add(&RowSums::of(row, &decoded));
     }

@@ -7,7 +7,7 @@ use crate::rules::{Action, rules};
 use aq_core::{Modality, Phase};
 use aq_io::TensorInfo;
 use aq_io::source::{self, Component};
-use aq_io::weights::{parameters, quantization_config};
+use aq_io::weights::parameters;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ fn component(c: &Component) -> ComponentView {
     for (_, t) in c.tensors() {
         *dtypes.entry(t.dtype.name()).or_insert(0) += t.numel() as u64;
     }
-    let quantization = quantization_config(c).map(|q| {
+    let quantization = c.quantization.as_ref().map(|q| {
         let bits = q.get("weights_dtype").and_then(Value::as_str).map(|d| d.trim_start_matches(|c: char| !c.is_ascii_digit()));
         json!({"method": q.get("quant_method"), "bits": bits.and_then(|b| b.parse::<u32>().ok()), "groupSize": q.get("group_size")})
     });

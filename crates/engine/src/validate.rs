@@ -5,6 +5,7 @@ use crate::error::{QuantError, ShapeSubject};
 use crate::job::{Block, pool, row_blocks};
 use aq_core::report::{Figures, Warning, megabytes};
 use aq_core::{BitWidth, Geometry, Phase};
+use aq_io::error::Missing;
 use aq_io::source::{self, Component, Source};
 use aq_io::weights::{Weight, weights};
 use aq_kernels::RowSums;
@@ -94,13 +95,20 @@ type Compared<'a> = Vec<(&'a Component, &'a Component)>;
 
 fn pairs<'a>(original: &'a Source, quantized: &'a Source) -> Result<(Vec<Pair<'a>>, Compared<'a>), QuantError> {
     let (mut pairs, mut compared) = (Vec::new(), Vec::new());
+    let named = quantized_components(quantized);
     let single = original.components.len() == 1 && quantized.components.len() == 1;
-    for q in quantized.components.iter().filter(|c| c.is_denoiser()) {
-        let Some(o) = original.components.iter().find(|o| single || o.name == q.name || o.name.is_empty()) else { continue };
-        compared.push((o, q));
+    let chosen: Vec<&Component> =
+        quantized.components.iter().filter(|c| c.is_denoiser() || c.quantization.is_some() || named.contains(&c.name)).collect();
+    for q in &chosen {
+        let Some(o) = original.components.iter().find(|o| single || o.name == q.name || o.name.is_empty()) else {
+            let (path, what) = (original.root.join(&q.name), Missing::Model);
+            return Err(QuantError::ModelNotFound { path, what, referenced_by: Some(q.dir.clone()), source: None });
+        };
+        compared.push((o, *q));
         let mut theirs: HashMap<String, Weight<'a>> = weights(q)?.into_iter().map(|w| (w.name.clone(), w)).collect();
         for ours in weights(o)? {
-            let name = ours.name.strip_suffix(".weight").unwrap_or(&ours.name).to_owned();
+            let module = ours.name.strip_suffix(".weight").unwrap_or(&ours.name);
+            let name = if chosen.len() > 1 { format!("{}/{module}", q.name) } else { module.to_owned() };
             let sizes = |s: &[usize]| s.iter().map(|&d| d as u64).collect::<Vec<_>>();
             let mismatch = |actual| QuantError::ShapeMismatch {
                 subject: ShapeSubject::Model,
@@ -122,6 +130,13 @@ fn pairs<'a>(original: &'a Source, quantized: &'a Source) -> Result<(Vec<Pair<'a
         return Err(QuantError::QuantizationFailed { path, layer: None, failure });
     }
     Ok((pairs, compared))
+}
+
+/// Components that the manifest names as quantized: with layout `plain` nothing else tells.
+fn quantized_components(quantized: &Source) -> Vec<String> {
+    let manifest = aq_io::json::read(&quantized.root.join("arrow-quant.json")).unwrap_or_default();
+    let list = manifest.get("components").and_then(Value::as_array).into_iter().flatten();
+    list.filter(|c| c["quantized"] == true).filter_map(|c| Some(c.get("name")?.as_str()?.to_owned())).collect()
 }
 
 fn compare(pair: &Pair<'_>, control: &Control) -> Result<(RowSums, f64), QuantError> {

@@ -6,7 +6,7 @@ use crate::layout::{LayerSpec, Layout, Sdnq, SdnqModel};
 use crate::source::{Component, Shard};
 use aq_core::Geometry;
 use aq_kernels::convert::to_f32;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::Path;
 
 /// Reads rows `first..first + rows` of a float tensor; `out` gets `rows * row` values.
@@ -73,15 +73,10 @@ impl Weight<'_> {
     }
 }
 
-/// `quantization_config` of a component, if it has one.
-pub fn quantization_config(component: &Component) -> Option<&Map<String, Value>> {
-    component.config.as_ref()?.get("quantization_config")?.as_object()
-}
-
 /// All weights of a component with two dimensions or more, in file order; refuses quantized layouts that are not decoded.
 pub fn weights(component: &Component) -> Result<Vec<Weight<'_>>, IoError> {
     let config_path = component.dir.join("config.json");
-    let sdnq = match quantization_config(component) {
+    let sdnq = match &component.quantization {
         None => None,
         Some(config) => match config.get("quant_method").and_then(Value::as_str) {
             Some("sdnq") => Some(SdnqModel::read(&config_path, config)?),

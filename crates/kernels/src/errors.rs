@@ -45,9 +45,9 @@ impl RowSums {
         self.max_abs = self.max_abs.max(next.max_abs);
     }
 
-    /// Cosine of the angle; 1 between two zero rows, 0 between a zero row and another.
+    /// Cosine of the angle; exactly 1 between equal rows (the quotient may miss it by a bit), 0 between a zero row and another.
     pub fn cosine(&self) -> f64 {
-        if self.ww == 0.0 && self.vv == 0.0 {
+        if self.ee == 0.0 {
             1.0
         } else if self.ww == 0.0 || self.vv == 0.0 {
             0.0

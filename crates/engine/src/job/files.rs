@@ -21,16 +21,13 @@ pub fn folder(source: &Source, component: &Component) -> PathBuf {
     component.dir.strip_prefix(&source.root).unwrap_or(Path::new("")).to_path_buf()
 }
 
-/// Copies what belongs to the model and is not rewritten.
-pub fn carry_over(source: &Source, plan: &Plan, staging: &Staging, rewrites_config: bool) -> Result<(), QuantError> {
+/// Copies what belongs to the model but weights and indexes that are rewritten. Configs that a layout changes are written over their copies.
+pub fn carry_over(source: &Source, plan: &Plan, staging: &Staging) -> Result<(), QuantError> {
     let mut rewritten: Vec<PathBuf> = Vec::new();
     for c in &plan.components {
         let component = &source.components[c.component];
         rewritten.extend(component.shards.iter().map(|s| s.path.clone()));
         rewritten.extend(component.index.as_ref().map(|i| component.dir.join(&i.file_name)));
-        if rewrites_config {
-            rewritten.push(component.dir.join("config.json"));
-        }
     }
     // A manifest of the input describes the input.
     rewritten.push(source.root.join(super::manifest::FILE));

@@ -2,7 +2,7 @@
 
 use super::files::json_bytes;
 use crate::error::QuantError;
-use aq_core::report::QuantizeReport;
+use aq_core::report::{QuantizeReport, Warning};
 use aq_io::MetadataProblem;
 use aq_io::output::Staging;
 use aq_io::source::Source;
@@ -11,6 +11,8 @@ use std::path::Path;
 
 /// Its name, in the output folder.
 pub const FILE: &str = "arrow-quant.json";
+/// Warnings about how a job went, not about what it wrote.
+const ABOUT_THE_RUN: [&str; 1] = ["AQ_WARN_STALE_STAGING"];
 const FORMAT: &str = "arrow-quant";
 const FORMAT_VERSION: u64 = 1;
 
@@ -33,6 +35,7 @@ pub fn write(staging: &Staging, report: &QuantizeReport, files: &[WrittenFile]) 
         map.remove("numThreads");
         map.remove("overwrite");
     }
+    let warnings: Vec<&Warning> = report.warnings.iter().filter(|w| !ABOUT_THE_RUN.contains(&w.code)).collect();
     let files: Vec<Value> = files.iter().map(|f| json!({"name": f.name, "bytes": f.bytes, "blake3": f.blake3})).collect();
     let value = json!({
         "format": FORMAT,
@@ -54,7 +57,7 @@ pub fn write(staging: &Staging, report: &QuantizeReport, files: &[WrittenFile]) 
         "files": files,
         "layers": report.layers,
         "skipped": report.skipped,
-        "warnings": report.warnings,
+        "warnings": warnings,
     });
     staging.write(Path::new(FILE), &json_bytes(&value))?;
     Ok(())

@@ -83,10 +83,10 @@ pub fn quantize(request: &QuantizeRequest, control: &Control) -> Result<Quantize
     source.components.iter().flat_map(|c| &c.shards).try_for_each(Shard::check_unchanged)?;
     let written = pool.install(|| finish(&source, &plan, shards, &ends, &staging, control))?;
 
+    files::carry_over(&source, &plan, &staging)?;
     for component in &plan.components {
         files::write_config(&source, &plan, component, &ends, layout, &staging)?;
     }
-    files::carry_over(&source, &plan, &staging, layout.name() != "plain")?;
     let report = report(ReportInput {
         source: &source,
         config: &config,
@@ -119,7 +119,7 @@ fn warnings(given: &GivenConfig, source: &Source) -> Result<Vec<Warning>, QuantE
         && manifest.get("layout").and_then(|l| l.as_str()) == Some("plain")
     {
         let message = "The input was quantized and decoded before; quantizing it again adds a second error.".into();
-        list.push(Warning { code: "AQ_WARN_PLAIN_INPUT", message, details: json!({"path": source.path}) });
+        list.push(Warning { code: "AQ_WARN_PLAIN_INPUT", message, details: json!({"layout": "plain"}) });
     }
     Ok(list)
 }

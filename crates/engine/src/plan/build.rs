@@ -96,7 +96,9 @@ fn component_names(names: &[&str]) -> String {
 
 /// Quantizing twice adds two errors.
 fn refuse_quantized(component: &Component) -> Result<(), QuantError> {
-    let by_config = aq_io::weights::quantization_config(component)
+    let by_config = component
+        .quantization
+        .as_ref()
         .map(|c| c.get("quant_method").and_then(serde_json::Value::as_str).unwrap_or("an unnamed method").to_owned());
     let tensors: Vec<&TensorInfo> = component.tensors().map(|(_, t)| t).collect();
     match by_config.or_else(|| select::looks_quantized(&tensors)) {
@@ -122,7 +124,11 @@ impl Builder<'_> {
         let tensors: Vec<&TensorInfo> = self.component.tensors().map(|(_, t)| t).collect();
         let all: HashSet<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
         let modules: Vec<&str> = tensors.iter().map(|t| t.name.strip_suffix(".weight").unwrap_or(&t.name)).collect();
-        let protected = select::protected(self.config, self.plan.modality, self.prediction, &modules);
+        let protected = if self.component.is_denoiser() {
+            select::protected(self.config, self.plan.modality, self.prediction, &modules)
+        } else {
+            vec![false; modules.len()] // what decides the worst step is in what denoises
+        };
         let mut built = ComponentPlan { component: index, shards: vec![], floats: vec![] };
         let mut at = 0;
         for (i, shard) in self.component.shards.iter().enumerate() {
@@ -163,6 +169,9 @@ impl Builder<'_> {
             }
             Err(why) => {
                 floats.push(tensor.name.clone());
+                let module = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name);
+                // The loader looks for what it has renamed the module to.
+                floats.extend(rules().renamed(module).map(|m| format!("{m}.weight")));
                 self.plan.kept.push(KeptTensor { name: self.report_name(&tensor.name), why, bytes: tensor.len });
                 TensorPlan::Carry
             }

@@ -109,7 +109,7 @@ impl<'a> Selector<'a> {
 
 /// Roles that no layout carries in codes, whatever the user asks; and modules that the loaders do not convert.
 fn unfit(c: &Candidate<'_>, role: &Role) -> Option<String> {
-    if matches!(role.role.as_str(), "embedding" | "transposed" | "norm") {
+    if matches!(role.role.as_str(), "embedding" | "transposed" | "norm" | "renamed") {
         return Some(role.why.clone());
     }
     c.fused_attention.then(|| "its attention module is fused, which loaders do not convert".into())

@@ -67,6 +67,8 @@ impl TryFrom<String> for Pattern {
 pub struct Rules {
     strip: Pattern,
     roles: Vec<Role>,
+    /// Last parts of old names, and what loaders make of them.
+    renames: Vec<(String, String)>,
     protect: Vec<Protection>,
     modality: Families,
 }
@@ -90,6 +92,13 @@ impl Rules {
         let bare = self.bare(module);
         let matches = |role: &&Role| role.patterns.iter().any(|p| p.0.is_match(bare));
         self.roles.iter().find(matches).unwrap_or(&self.roles[self.roles.len() - 1])
+    }
+
+    /// The name that a loader gives a module of role `renamed`.
+    pub fn renamed(&self, module: &str) -> Option<String> {
+        let (path, last) = module.rsplit_once('.')?;
+        let (_, new) = self.renames.iter().find(|(old, _)| old == last).filter(|_| self.role(module).role == "renamed")?;
+        Some(format!("{path}.{new}"))
     }
 
     /// Which of these modules the first-block rule raises. `prediction`: what the network predicts, where a scheduler says so.
@@ -154,10 +163,20 @@ mod tests {
             ("condition_embedder.time_embedder.linear_1", "time"),
             ("blocks.2.attn1.to_q", "attention"),
             ("first_stage_model.decoder.conv_in", "elsewhere"),
+            ("class_embedding", "embedding"),
+            ("class_embedding.linear_1", "time"),
+            ("mid_block.attentions.0.query", "renamed"),
+            ("encoder.layer.0.attention.self.query", "attention"),
             ("text_model.embeddings.token_embedding", "embedding"),
         ] {
             assert_eq!(rules().role(module).role, role, "{module}");
         }
+    }
+
+    #[test]
+    fn old_attention_names() {
+        assert_eq!(rules().renamed("mid_block.attentions.0.proj_attn").as_deref(), Some("mid_block.attentions.0.to_out.0"));
+        assert_eq!(rules().renamed("encoder.layer.0.attention.self.query"), None);
     }
 
     #[test]

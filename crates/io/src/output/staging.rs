@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 const LOCK: &str = "lock";
 const CONTENT: &str = "content";
+const REPLACED: &str = "replaced";
 
 /// An output folder in the making.
 #[derive(Debug)]
@@ -28,7 +29,8 @@ pub struct Staging {
 impl Staging {
     /// Creates the staging folder for `output`; refuses an existing output unless it is to be replaced.
     pub fn create(output: &Path, overwrite: bool) -> Result<Self, IoError> {
-        if fs::symlink_metadata(output).is_ok() && !overwrite {
+        let refused = || fs::symlink_metadata(output).is_ok() && !overwrite;
+        if refused() {
             return Err(IoError::OutputExists { path: output.into() });
         }
         let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -37,6 +39,9 @@ impl Staging {
         let created = create_parents(parent)?;
         let mut staging = Self { output: output.into(), folder, lock: None, created, swept: false, committed: false };
         staging.take()?;
+        if refused() {
+            return Err(IoError::OutputExists { path: output.into() }); // put back just now
+        }
         Ok(staging)
     }
 
@@ -62,12 +67,25 @@ impl Staging {
         let written = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
         written.map_err(IoError::file(IoOp::Write, &path))?;
         self.lock = Some(lock);
+        self.put_back()?;
         let content = self.content();
         if content.exists() {
             fs::remove_dir_all(&content).map_err(IoError::file(IoOp::Remove, &content))?;
             self.swept = true;
         }
         fs::create_dir(&content).map_err(IoError::file(IoOp::Create, &content))
+    }
+
+    /// Undoes a replacement that died between its two renames: the old output is the only one there is.
+    fn put_back(&self) -> Result<(), IoError> {
+        let old = self.folder.join(REPLACED);
+        if fs::symlink_metadata(&old).is_err() {
+            return Ok(());
+        }
+        if fs::symlink_metadata(&self.output).is_err() {
+            return fs::rename(&old, &self.output).map_err(IoError::file(IoOp::Rename, &self.output));
+        }
+        fs::remove_dir_all(&old).map_err(IoError::file(IoOp::Remove, &old))
     }
 
     fn content(&self) -> PathBuf {
@@ -106,7 +124,7 @@ impl Staging {
     pub fn commit(mut self) -> Result<(), IoError> {
         let content = self.content();
         sync_folders(&content)?;
-        let old = self.folder.join("replaced");
+        let old = self.folder.join(REPLACED);
         let replace = fs::symlink_metadata(&self.output).is_ok();
         if replace {
             fs::rename(&self.output, &old).map_err(IoError::file(IoOp::Rename, &self.output))?;

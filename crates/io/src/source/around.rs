@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// Other files are carried over below this size.
 const SMALL: u64 = 10_000_000;
+/// Tokenizers and their like: a model does not run without them, and those of large vocabularies pass the bound.
+const TEXT_EXTENSIONS: [&str; 6] = ["json", "txt", "model", "tiktoken", "py", "jinja"];
 /// Folders nested deeper are not part of any model layout.
 const DEEPEST: usize = 8;
 
@@ -108,7 +110,7 @@ impl Walk<'_> {
             self.carry(path, true);
         } else if weight {
             self.leave(path, "a weight file that the model does not load", bytes);
-        } else if !named && bytes >= SMALL {
+        } else if !named && bytes >= SMALL && !TEXT_EXTENSIONS.contains(&extension(path).as_str()) {
             self.leave(path, "not a model file, and larger than 10 MB", bytes);
         } else if index && !self.indexes.contains(path) {
             self.leave(path, "an index of weights that the model does not load", bytes);

@@ -20,6 +20,8 @@ pub struct Component {
     pub declared: Option<(String, String)>,
     /// `config.json`, if there is one.
     pub config: Option<Map<String, Value>>,
+    /// `quantization_config` of the config, or the file of that name where there is no config.
+    pub quantization: Option<Map<String, Value>>,
     /// Weight files.
     pub shards: Vec<Shard>,
     /// Their index.
@@ -30,14 +32,15 @@ impl Component {
     /// Opens a folder; `None` where it has no weights.
     pub fn open(dir: &Path, name: &str, declared: Option<(String, String)>) -> Result<Option<Self>, IoError> {
         let Some(WeightFiles { shards, index }) = weight_files::open(dir)? else { return Ok(None) };
-        Ok(Some(Self { name: name.into(), dir: dir.into(), declared, config: config(dir)?, shards, index }))
+        let (config, quantization) = configs(dir)?;
+        Ok(Some(Self { name: name.into(), dir: dir.into(), declared, config, quantization, shards, index }))
     }
 
     /// A single file, with the `config.json` beside it.
     pub fn of_file(path: &Path) -> Result<Self, IoError> {
         let dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        let config = config(&dir)?;
-        Ok(Self { name: String::new(), dir, declared: None, config, shards: vec![Shard::open(path, None)?], index: None })
+        let (config, quantization) = configs(&dir)?;
+        Ok(Self { name: String::new(), dir, declared: None, config, quantization, shards: vec![Shard::open(path, None)?], index: None })
     }
 
     /// The class of the model: diffusers' `_class_name`, transformers' first architecture, or what the pipeline says.
@@ -82,7 +85,14 @@ impl Component {
     }
 }
 
-fn config(dir: &Path) -> Result<Option<Map<String, Value>>, IoError> {
-    let path = dir.join("config.json");
-    if path.exists() { json::read_object(&path).map(Some) } else { Ok(None) }
+type Object = Map<String, Value>;
+
+fn configs(dir: &Path) -> Result<(Option<Object>, Option<Object>), IoError> {
+    let read = |name: &str| {
+        let path = dir.join(name);
+        if path.exists() { json::read_object(&path).map(Some) } else { Ok(None) }
+    };
+    let Some(config) = read("config.json")? else { return Ok((None, read("quantization_config.json")?)) };
+    let quantization = config.get("quantization_config").and_then(Value::as_object).cloned();
+    Ok((Some(config), quantization))
 }
