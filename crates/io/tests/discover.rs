@@ -197,8 +197,6 @@ fn what_stays_behind_and_why() {
     one("root").write(&at("flux1-dev.safetensors"));
     one("variant").write(&at("transformer/diffusion_pytorch_model.fp16.safetensors"));
     text(&at("transformer/model.onnx"), "x");
-    text(&at("vae/model.safetensors.index.json"), "{}");
-    std::fs::remove_file(at("vae/model.safetensors.index.json")).unwrap();
     text(&at("unused/diffusion_pytorch_model.safetensors.index.json"), "{}");
     text(&at("assets/card.md"), "x");
     text(&at(".git/config"), "x");

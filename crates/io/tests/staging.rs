@@ -150,6 +150,35 @@ fn what_a_dead_job_left_is_swept() {
 }
 
 #[test]
+fn a_job_that_died_between_its_two_renames() {
+    let dead = |replaced: &str| {
+        let dir = TempDir::new().expect("a temporary folder");
+        text(&dir.path().join(".out.aq-partial/lock"), "4294967");
+        text(&dir.path().join(".out.aq-partial/content/x.bin"), "new");
+        text(&dir.path().join(".out.aq-partial").join(replaced), "precious");
+        dir
+    };
+    // The old output is the only one there is: it stands again, and is then refused or replaced like any other.
+    for (replaced, name) in [("replaced/file", "out/file"), ("replaced", "out")] {
+        let dir = dead(replaced);
+        let output = dir.path().join("out");
+        assert!(matches!(Staging::create(&output, false), Err(IoError::OutputExists { .. })), "{replaced}");
+        assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"precious");
+        assert!(!dir.path().join(".out.aq-partial").exists());
+        let dir = dead(replaced);
+        drop(staged(&dir.path().join("out"), true));
+        assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"precious");
+        staged(&dir.path().join("out"), true).commit().unwrap();
+        assert_eq!(names(dir.path()), ["out/", "out/config.json", "out/unet/", "out/unet/x.bin"]);
+    }
+    // The new output had its name already: the old one goes.
+    let dir = dead("replaced/file");
+    text(&dir.path().join("out/complete"), "new");
+    drop(staged(&dir.path().join("out"), true));
+    assert_eq!(names(dir.path()), ["out/", "out/complete"]);
+}
+
+#[test]
 fn carried_files_have_the_bytes_of_their_source() {
     let dir = TempDir::new().unwrap();
     text(&dir.path().join("model/config.json"), "{\"a\": 1}");

@@ -1,0 +1,11 @@
+//! Whole jobs on small generated models: from files to files.
+
+mod choices;
+mod dtypes;
+mod failures;
+mod figures;
+mod folders;
+mod harness;
+mod ladder;
+mod shapes;
+mod threads;
