@@ -47,6 +47,7 @@ export class DiffusionQuantConfig implements DiffusionQuantOptions {
   declare readonly layerBitWidths: Readonly<Record<string, BitWidth | 16>>;
   declare readonly skipLayers: readonly string[];
   declare readonly nonFinite: 'error' | 'keep';
+  declare readonly timeoutMs: number | undefined;
   declare readonly numThreads: number;
   /** Only what was set, by whatever source; the rest comes from the profile. */
   declare readonly given: Readonly<DiffusionQuantOptions>;

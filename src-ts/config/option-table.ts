@@ -148,6 +148,12 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
     hint: "'error' refuses weights that are NaN or infinite, 'keep' leaves such tensors as they are.",
     help: 'error or keep: what to do with tensors that hold NaN or infinity',
   },
+  timeoutMs: {
+    text: 'integer',
+    check: integer(1, 2 ** 31 - 1, 'a whole number of milliseconds, at least 1'),
+    hint: 'Leave timeoutMs out for no limit.',
+    help: 'milliseconds that the job may take',
+  },
   numThreads: {
     text: 'integer',
     check: integer(0, 1024, 'an integer between 0 and 1024'),

@@ -61,6 +61,8 @@ export interface DiffusionQuantOptions {
   readonly skipLayers?: readonly string[] | undefined;
   /** What to do with a tensor that holds NaN or infinity. @defaultValue 'error' */
   readonly nonFinite?: 'error' | 'keep' | undefined;
+  /** Milliseconds that the job may take, counted from the call; it ends with `AQ_TIMEOUT`. @defaultValue no limit */
+  readonly timeoutMs?: number | undefined;
   /** Worker threads, 0 to 1024; 0 means one per core. Results do not depend on it. @defaultValue 0 */
   readonly numThreads?: number | undefined;
 }

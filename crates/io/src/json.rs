@@ -1,6 +1,7 @@
 //! Small JSON files: bounded, and with the path in every error.
 
 use crate::error::{IoError, IoOp, MetadataProblem};
+use crate::source::SPECIAL_FILE;
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::Read;
@@ -11,6 +12,11 @@ const MOST_BYTES: u64 = 100_000_000;
 
 /// Reads a JSON file. Depth is bounded by the parser (128).
 pub fn read(path: &Path) -> Result<Value, IoError> {
+    let meta = std::fs::metadata(path).map_err(IoError::file(IoOp::Stat, path))?;
+    if !meta.is_file() && !meta.is_dir() {
+        // Opening a FIFO would wait for a writer. A folder's own error says what it is.
+        return Err(IoError::Unsupported { path: path.into(), detected: SPECIAL_FILE.into() });
+    }
     let file = File::open(path).map_err(IoError::file(IoOp::Open, path))?;
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(IoError::file(IoOp::Read, path))?;

@@ -65,6 +65,12 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Bytes free for this user where `path` will be; `None` where the system does not tell.
+pub fn available_space(path: &Path) -> Option<u64> {
+    let absolute = std::path::absolute(path).ok()?;
+    fs4::available_space(absolute.ancestors().find(|p| p.exists())?).ok()
+}
+
 /// Carries a large file over: shared blocks where the file system can, else a hard link, else a copy.
 pub fn carry(from: &Path, to: &Path) -> io::Result<()> {
     // A symlink standing in the source (a hub cache is made of them) is followed: the output must not point into a cache.

@@ -1,9 +1,5 @@
 //! Which files are a model's weights, what else belongs to it, and what stays behind.
 
-#[path = "../../testkit/src/lib.rs"]
-#[allow(dead_code, unused_imports, reason = "each test file uses a part of the kit")]
-mod aq_testkit;
-
 use aq_io::error::{IoError, MetadataProblem, Missing};
 use aq_io::source::{Source, SourceKind, open};
 use aq_testkit::SafetensorsFile;

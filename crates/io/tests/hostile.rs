@@ -1,9 +1,5 @@
 //! Damaged and malicious files: always a typed error or equal data, never a panic, never a wait.
 
-#[path = "../../testkit/src/lib.rs"]
-#[allow(dead_code, unused_imports, reason = "each test file uses a part of the kit")]
-mod aq_testkit;
-
 use aq_io::error::{Damage, Defect, IoError};
 use aq_io::source::Shard;
 use aq_testkit::SafetensorsFile;

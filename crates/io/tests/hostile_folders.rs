@@ -1,9 +1,5 @@
 //! Folders that lie: indexes that lead out or name what is not there, JSON that is too deep, special files.
 
-#[path = "../../testkit/src/lib.rs"]
-#[allow(dead_code, unused_imports, reason = "each test file uses a part of the kit")]
-mod aq_testkit;
-
 use aq_io::error::{IoError, MetadataProblem, Missing};
 use aq_io::source::{Source, open};
 use aq_testkit::SafetensorsFile;
@@ -207,6 +203,13 @@ mod special {
         std::fs::remove_file(dir.path().join(SECOND)).unwrap();
         fifo(&dir.path().join(SECOND));
         assert!(special(open_at_once(dir.path())));
+
+        for name in ["config.json", "metadata.json", "model_index.json"] {
+            let dir = sharded();
+            let _ = std::fs::remove_file(dir.path().join(name));
+            fifo(&dir.path().join(name));
+            assert!(special(open_at_once(dir.path())), "{name}");
+        }
     }
 
     #[test]

@@ -1,9 +1,5 @@
 //! Written files as another library reads them: names, types, shapes, bytes, alignment; layers that were replaced leave no holes.
 
-#[path = "../../testkit/src/lib.rs"]
-#[allow(dead_code, unused_imports, reason = "each test file uses a part of the kit")]
-mod aq_testkit;
-
 use aq_core::Dtype;
 use aq_io::IoError;
 use aq_io::layout::OutTensor;

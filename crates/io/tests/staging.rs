@@ -1,9 +1,5 @@
 //! The output folder exists complete or not at all, and what was there before is never lost.
 
-#[path = "../../testkit/src/lib.rs"]
-#[allow(dead_code, unused_imports, reason = "each test file uses a part of the kit")]
-mod aq_testkit;
-
 use aq_io::error::{IoError, IoOp};
 use aq_io::output::Staging;
 use aq_testkit::model::text;
@@ -211,4 +207,15 @@ fn carried_links_become_files() {
         assert!(fs::symlink_metadata(output.join(name)).unwrap().is_file());
         assert_eq!(fs::read(output.join(name)).unwrap(), b"weights");
     }
+}
+
+#[test]
+fn an_output_that_appears_meanwhile_is_not_replaced() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let out = dir.path().join("out");
+    let staging = staged(&out, false);
+    fs::create_dir(&out).expect("a folder can be made");
+    text(&out.join("precious"), "p");
+    assert!(matches!(staging.commit(), Err(IoError::OutputExists { .. })));
+    assert_eq!(names(dir.path()), ["out/", "out/precious"]);
 }

@@ -65,6 +65,16 @@ pub const fn scale_file_dtype(dtype: ScaleDtype) -> Dtype {
     }
 }
 
+/// Whether every value of a float dtype is finite; doubles are looked at as doubles, which may pass the range of f32.
+pub fn all_finite(bytes: &[u8], dtype: Dtype, floats: &mut Vec<f32>) -> bool {
+    if dtype == Dtype::F64 {
+        return bytes.as_chunks::<8>().0.iter().all(|b| f64::from_le_bytes(*b).is_finite());
+    }
+    floats.resize(bytes.len() / dtype.size(), 0.0);
+    to_f32(bytes, dtype, floats);
+    first_non_finite(floats).is_none()
+}
+
 /// Index of the first NaN or infinity.
 pub fn first_non_finite(values: &[f32]) -> Option<usize> {
     // A block is finite exactly when no exponent is all ones; the whole-block test vectorises, the search does not.

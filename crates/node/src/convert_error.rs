@@ -135,8 +135,11 @@ fn details(error: &QuantError) -> Value {
         QuantError::NonFiniteWeights { path, tensor, index, value, count } => {
             json!({"path": path, "tensor": tensor, "index": index, "value": aq_engine::error::non_finite_name(*value), "count": count})
         }
-        QuantError::OutOfDisk { path, source } => {
-            json!({"path": path, "required": 0, "available": null, "errno": errno_name(source)})
+        QuantError::OutOfDisk { path, required, available, source } => {
+            json!({"path": path, "required": required, "available": available, "errno": source.as_ref().map(errno_name)})
+        }
+        QuantError::Timeout { limit_ms, elapsed_ms, phase } => {
+            json!({"clock": "total", "limitMs": limit_ms, "elapsedMs": elapsed_ms, "phase": phase, "abandoned": false})
         }
         QuantError::OutputBusy { path, pid } => json!({"path": path, "pid": pid}),
         QuantError::Cancelled { phase } => json!({"phase": phase, "staged": "nothing", "abandoned": false}),
@@ -174,7 +177,9 @@ fn context(error: &QuantError, call: &Call, control: Option<&Control>) -> ErrorC
         QuantError::CorruptModel(d) => (text(&d.path), d.tensor.clone(), d.offset),
         QuantError::ValidationFailed(q) => (None, Some(q.layer.clone()), None),
         QuantError::ShapeMismatch { name, .. } => (None, Some(name.clone()), None),
-        QuantError::InvalidConfig(_) | QuantError::Internal { .. } | QuantError::Cancelled { .. } => (None, None, None),
+        QuantError::InvalidConfig(_) | QuantError::Internal { .. } | QuantError::Cancelled { .. } | QuantError::Timeout { .. } => {
+            (None, None, None)
+        }
     };
     ErrorContext {
         operation: call.operation.into(),

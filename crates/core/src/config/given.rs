@@ -8,6 +8,8 @@ use crate::modality::Modality;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+/// What a timer can hold.
+const MOST_MILLISECONDS: u64 = (1 << 31) - 1;
 const GROUP_SIZES: [u64; 4] = [32, 64, 128, 256];
 
 /// The options as they arrive: every one optional, numbers unchecked.
@@ -36,6 +38,7 @@ pub struct GivenConfig {
     pub num_threads: Option<u64>,
     pub non_finite: Option<NonFinitePolicy>,
     pub overwrite: Option<bool>,
+    pub timeout_ms: Option<u64>,
 }
 
 impl GivenConfig {
@@ -79,6 +82,10 @@ impl GivenConfig {
         if num_threads > 1024 {
             issues.push(ConfigIssue::number(ErrorCode::InvalidConfig, "numThreads", "an integer between 0 and 1024", num_threads));
         }
+        if self.timeout_ms.is_some_and(|ms| !(1..=MOST_MILLISECONDS).contains(&ms)) {
+            let expected = "a whole number of milliseconds, at least 1";
+            issues.push(ConfigIssue::number(ErrorCode::InvalidConfig, "timeoutMs", expected, self.timeout_ms.unwrap_or_default()));
+        }
         let layout = match self.layout.as_deref() {
             None | Some("auto" | "sdnq") => Layout::Sdnq,
             Some("plain") => Layout::Plain,
@@ -117,6 +124,7 @@ impl GivenConfig {
             num_threads: num_threads as usize,
             non_finite: self.non_finite.unwrap_or(NonFinitePolicy::Error),
             overwrite: self.overwrite.unwrap_or(false),
+            timeout_ms: self.timeout_ms,
         })
     }
 

@@ -149,6 +149,9 @@ pub struct ResolvedConfig {
     pub non_finite: NonFinitePolicy,
     /// Replace an existing output.
     pub overwrite: bool,
+    /// Milliseconds that the job may take; `None`: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
 }
 
 fn as_record<S: serde::Serializer>(pairs: &[(String, u8)], serializer: S) -> Result<S::Ok, S::Error> {

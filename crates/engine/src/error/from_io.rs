@@ -19,7 +19,7 @@ impl From<IoError> for QuantError {
     fn from(error: IoError) -> Self {
         match error {
             IoError::File { path, source, .. } if matches!(errno_name(&source).as_str(), "ENOSPC" | "EDQUOT" | "EFBIG") => {
-                Self::OutOfDisk { path, source }
+                Self::OutOfDisk { path, required: 0, available: None, source: Some(source) }
             }
             IoError::File { op, path, source } => Self::Io { op, path, attempts: 1, source },
             IoError::NotFound { path, what, referenced_by, source } => Self::ModelNotFound { path, what, referenced_by, source },

@@ -121,7 +121,9 @@ pub enum QuantError {
     #[error("tensor {tensor} holds values that are not finite")]
     NonFiniteWeights { path: PathBuf, tensor: String, index: Vec<u64>, value: f32, count: u64 },
     #[error("the disk of {} is full", path.display())]
-    OutOfDisk { path: PathBuf, source: io::Error },
+    OutOfDisk { path: PathBuf, required: u64, available: Option<u64>, source: Option<io::Error> },
+    #[error("timed out after {elapsed_ms} ms")]
+    Timeout { limit_ms: u64, elapsed_ms: u64, phase: Phase },
     #[error("{} is being written by another job", path.display())]
     OutputBusy { path: PathBuf, pid: Option<u32> },
     #[error("aborted")]
@@ -151,6 +153,7 @@ impl QuantError {
             Self::CorruptModel(_) => ErrorCode::CorruptModel,
             Self::NonFiniteWeights { .. } => ErrorCode::NonFiniteWeights,
             Self::OutOfDisk { .. } => ErrorCode::OutOfDisk,
+            Self::Timeout { .. } => ErrorCode::Timeout,
             Self::OutputBusy { .. } => ErrorCode::OutputBusy,
             Self::Cancelled { .. } => ErrorCode::Aborted,
         }

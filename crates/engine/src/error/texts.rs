@@ -1,7 +1,7 @@
 //! The words of each error: a sentence that names the file and the value, and what to do.
 
 use super::{FailedLayer, Issues, QualityFailure, QuantError, ShapeSubject, WorkFailure};
-use aq_core::error::{ErrorCode, quoted, visible};
+use aq_core::error::{ErrorCode, bytes_text, quoted, visible};
 use aq_io::error::{Damage, IoOp, MetadataProblem, Missing};
 use aq_io::os::errno_name;
 use std::path::Path;
@@ -104,10 +104,20 @@ pub fn texts(error: &QuantError) -> Texts {
             format!("Tensor {} holds {count} non-finite value(s), the first is {} at {index:?}.", visible(tensor), non_finite_name(*value)),
             &["repair or re-export the checkpoint", "pass nonFinite: 'keep' to leave such tensors as they are"],
         ),
-        QuantError::OutOfDisk { path, source } => many(
-            format!("The disk of {} filled up while writing ({}).", path_text(path), errno_name(source)),
-            &["free space", "choose an outputPath on another disk"],
-        ),
+        QuantError::OutOfDisk { path, required, available, source } => {
+            let p = path_text(path);
+            let sentence = if let Some(source) = source {
+                format!("The disk of {p} filled up while writing ({}).", errno_name(source))
+            } else {
+                let (required, available) = (bytes_text(*required), bytes_text(available.unwrap_or_default()));
+                format!("Not enough space for {p}: {required} needed, {available} available.")
+            };
+            many(sentence, &["free space", "choose an outputPath on another disk"])
+        }
+        QuantError::Timeout { limit_ms, elapsed_ms, phase } => {
+            let (phase, seconds) = (format!("{phase:?}").to_lowercase(), *elapsed_ms as f64 / 1000.0);
+            one(format!("Timed out in phase {phase} after {seconds:.1} s: timeoutMs is {limit_ms}."), hint)
+        }
         QuantError::OutputBusy { path, pid } => many(
             format!(
                 "Output {} is being written by another job (pid {}).",

@@ -7,7 +7,7 @@ use aq_core::config::NonFinitePolicy;
 use aq_io::TensorInfo;
 use aq_io::output::Placed;
 use aq_io::source::Shard;
-use aq_kernels::convert::{first_non_finite, to_f32};
+use aq_kernels::convert::{all_finite, first_non_finite, to_f32};
 
 /// A multiple of every element size.
 const CHUNK: usize = 1 << 20;
@@ -23,12 +23,8 @@ pub fn copy(job: &JobContext<'_>, files: &LayerFiles<'_>, placed: &Placed, name:
         job.control.check()?;
         buffer.resize(CHUNK.min((t.len - at) as usize), 0);
         files.shard.read(&mut buffer, t.offset + at)?;
-        if check {
-            floats.resize(buffer.len() / t.dtype.size(), 0.0);
-            to_f32(&buffer, t.dtype, &mut floats);
-            if first_non_finite(&floats).is_some() {
-                return Err(non_finite(files.shard, t)?);
-            }
+        if check && !all_finite(&buffer, t.dtype, &mut floats) {
+            return Err(non_finite(files.shard, t)?);
         }
         files.writer.write(placed, at, &buffer)?;
         at += buffer.len() as u64;

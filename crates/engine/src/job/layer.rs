@@ -63,6 +63,11 @@ pub fn quantize(job: &JobContext<'_>, layer: &LayerPlan, files: &LayerFiles<'_>,
             let failure = WorkFailure::ScaleOverflow { group, dtype: spec.scheme.scale_dtype.name() };
             return Err(QuantError::QuantizationFailed { path: files.shard.path.clone(), layer: Some(layer.name.clone()), failure });
         }
+        if !measured.sums.vv.is_finite() {
+            // Only `plainDtype` can do this: a decoded value that the type of the output does not hold.
+            let failure = WorkFailure::ScaleOverflow { group: 0, dtype: spec.dtype.name() };
+            return Err(QuantError::QuantizationFailed { path: files.shard.path.clone(), layer: Some(layer.name.clone()), failure });
+        }
         let similarity = measured.figures.cosine;
         attempts.push(Attempt { bit_width: spec.scheme.bits, similarity });
         let passed = similarity >= job.config.min_accuracy;

@@ -33,6 +33,7 @@ pub fn write(staging: &Staging, report: &QuantizeReport, files: &[WrittenFile]) 
     if let Value::Object(map) = &mut config {
         // How a job is run does not change what it writes.
         map.remove("numThreads");
+        map.remove("timeoutMs");
         map.remove("overwrite");
     }
     let warnings: Vec<&Warning> = report.warnings.iter().filter(|w| !ABOUT_THE_RUN.contains(&w.code)).collect();

@@ -11,14 +11,16 @@ use crate::control::Control;
 use crate::error::QuantError;
 use crate::modality;
 use crate::plan::{Plan, TensorPlan, plan};
+use aq_core::error::ConfigIssue;
 use aq_core::report::{QuantizeReport, Warning};
 use aq_core::{GivenConfig, Mode, Phase};
 use aq_io::layout::{Layout, OutTensor, layout};
+use aq_io::os;
 use aq_io::output::{Placed, ShardWriter, Staging};
 use aq_io::source::{self, Shard, Source};
 use rayon::prelude::*;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to quantize and where to.
 #[derive(Debug, Clone)]
@@ -56,9 +58,13 @@ struct Task {
 pub fn quantize(request: &QuantizeRequest, control: &Control) -> Result<QuantizeReport, QuantError> {
     control.enter(Phase::Config)?;
     let config = request.config.resolve(request.mode).map_err(QuantError::InvalidConfig)?;
+    if let Some(limit) = config.timeout_ms {
+        control.limit(limit);
+    }
     control.enter(Phase::Open)?;
     let source = source::open(&request.model_path)?;
     let found = modality::detect(&source, config.modality)?;
+    refuse_overlap(&request.output_path, &source)?;
     control.enter(Phase::Plan)?;
     let layout = layout(config.layout);
     let mut warnings = warnings(&request.config, &source)?;
@@ -66,6 +72,7 @@ pub fn quantize(request: &QuantizeRequest, control: &Control) -> Result<Quantize
     control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
     tracing::debug!(layers = plan.layers.len(), bytes = plan.bytes(&source), "planned");
 
+    check_space(&request.output_path, &source, &plan, layout)?;
     let staging = Staging::create(&request.output_path, config.overwrite)?;
     if staging.swept {
         let message = "The staging of an earlier job that had died was removed.".into();
@@ -103,6 +110,39 @@ pub fn quantize(request: &QuantizeRequest, control: &Control) -> Result<Quantize
     control.enter(Phase::Commit)?;
     staging.commit()?;
     Ok(report)
+}
+
+/// Writing into the model, or replacing a folder that holds it, would destroy the source.
+fn refuse_overlap(output: &Path, source: &Source) -> Result<(), QuantError> {
+    let absolute = std::path::absolute(output).unwrap_or_else(|_| output.into());
+    let known = absolute.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    let rest = absolute.strip_prefix(known).unwrap_or(Path::new(""));
+    let (Ok(known), Ok(model)) = (known.canonicalize(), source.path.canonicalize()) else { return Ok(()) };
+    let target = if rest.as_os_str().is_empty() { known } else { known.join(rest) };
+    if target.starts_with(&model) || model.starts_with(&target) {
+        let issue = ConfigIssue::text("outputPath", "a path apart from modelPath", &output.to_string_lossy());
+        return Err(QuantError::InvalidConfig(vec![issue]));
+    }
+    Ok(())
+}
+
+/// Fails before anything is written when the planned files cannot fit. Links cost nothing, so only what is written anew counts.
+fn check_space(output: &Path, source: &Source, plan: &Plan, layout: &dyn Layout) -> Result<(), QuantError> {
+    let mut required = 0;
+    for planned in plan.components.iter().flat_map(|c| c.shards.iter().map(|s| (&source.components[c.component].shards[s.shard], s))) {
+        for (tensor, decision) in planned.0.header.tensors.iter().zip(&planned.1.tensors) {
+            required += match decision {
+                TensorPlan::Carry => tensor.len,
+                TensorPlan::Quantize(i) => layout.tensors(&plan.layers[*i].spec).iter().map(|t| t.len).sum(),
+            };
+        }
+    }
+    match os::available_space(output) {
+        Some(available) if available < required => {
+            Err(QuantError::OutOfDisk { path: output.into(), required, available: Some(available), source: None })
+        }
+        _ => Ok(()), // where the system does not tell, writing will
+    }
 }
 
 fn warnings(given: &GivenConfig, source: &Source) -> Result<Vec<Warning>, QuantError> {

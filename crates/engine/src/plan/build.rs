@@ -130,6 +130,7 @@ impl Builder<'_> {
             vec![false; modules.len()] // what decides the worst step is in what denoises
         };
         let mut built = ComponentPlan { component: index, shards: vec![], floats: vec![] };
+        let mut owners = HashMap::new();
         let mut at = 0;
         for (i, shard) in self.component.shards.iter().enumerate() {
             let mut shard_plan = ShardPlan { shard: i, tensors: vec![] };
@@ -140,7 +141,7 @@ impl Builder<'_> {
                 shard_plan.tensors.push(self.tensor(tensor, choice, &mut built.floats));
                 at += 1;
             }
-            self.refuse_collisions(&shard.path, &shard.header.tensors, &shard_plan)?;
+            self.refuse_collisions(&mut owners, &shard.path, &shard.header.tensors, &shard_plan)?;
             built.shards.push(shard_plan);
         }
         if self.component.is_transformers() && !all.contains("lm_head.weight") {
@@ -196,9 +197,14 @@ impl Builder<'_> {
         Ok((spec, pinned))
     }
 
-    /// Two tensors of one file must not get one name.
-    fn refuse_collisions(&self, path: &Path, tensors: &[TensorInfo], shard: &ShardPlan) -> Result<(), QuantError> {
-        let mut owners: HashMap<String, &str> = HashMap::new();
+    /// Two tensors of one component must not get one name, in whatever shards they stand: loaders see one list.
+    fn refuse_collisions<'t>(
+        &self,
+        owners: &mut HashMap<String, &'t str>,
+        path: &Path,
+        tensors: &'t [TensorInfo],
+        shard: &ShardPlan,
+    ) -> Result<(), QuantError> {
         for (tensor, planned) in tensors.iter().zip(&shard.tensors) {
             let names = match planned {
                 TensorPlan::Carry => vec![tensor.name.clone()],

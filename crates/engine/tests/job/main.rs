@@ -8,4 +8,5 @@ mod folders;
 mod harness;
 mod ladder;
 mod shapes;
+mod sources;
 mod threads;

@@ -19,6 +19,7 @@ pub struct Staging {
     output: PathBuf,
     folder: PathBuf,
     lock: Option<File>,
+    overwrite: bool,
     /// Parents that did not exist, outermost first.
     created: Vec<PathBuf>,
     /// A dead job's staging was found and removed.
@@ -37,7 +38,7 @@ impl Staging {
         let name = output.file_name().unwrap_or_default().to_string_lossy();
         let folder = parent.join(format!(".{name}.aq-partial"));
         let created = create_parents(parent)?;
-        let mut staging = Self { output: output.into(), folder, lock: None, created, swept: false, committed: false };
+        let mut staging = Self { output: output.into(), folder, lock: None, overwrite, created, swept: false, committed: false };
         staging.take()?;
         if refused() {
             return Err(IoError::OutputExists { path: output.into() }); // put back just now
@@ -79,13 +80,12 @@ impl Staging {
     /// Undoes a replacement that died between its two renames: the old output is the only one there is.
     fn put_back(&self) -> Result<(), IoError> {
         let old = self.folder.join(REPLACED);
-        if fs::symlink_metadata(&old).is_err() {
-            return Ok(());
-        }
+        let Ok(meta) = fs::symlink_metadata(&old) else { return Ok(()) };
         if fs::symlink_metadata(&self.output).is_err() {
             return fs::rename(&old, &self.output).map_err(IoError::file(IoOp::Rename, &self.output));
         }
-        fs::remove_dir_all(&old).map_err(IoError::file(IoOp::Remove, &old))
+        let removed = if meta.is_dir() { fs::remove_dir_all(&old) } else { fs::remove_file(&old) };
+        removed.map_err(IoError::file(IoOp::Remove, &old))
     }
 
     fn content(&self) -> PathBuf {
@@ -126,6 +126,9 @@ impl Staging {
         sync_folders(&content)?;
         let old = self.folder.join(REPLACED);
         let replace = fs::symlink_metadata(&self.output).is_ok();
+        if replace && !self.overwrite {
+            return Err(IoError::OutputExists { path: self.output.clone() }); // it appeared while the job ran
+        }
         if replace {
             fs::rename(&self.output, &old).map_err(IoError::file(IoOp::Rename, &self.output))?;
         }

@@ -2,7 +2,7 @@
 
 use super::classify::{WEIGHT_EXTENSIONS, extension};
 use super::component::Component;
-use super::weight_files::names;
+use super::weight_files::{is_index, names};
 use crate::error::{IoError, IoOp};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -88,7 +88,7 @@ impl Walk<'_> {
                 continue;
             };
             if meta.is_dir() {
-                if link.file_type().is_symlink() || depth >= DEEPEST {
+                if (link.file_type().is_symlink() && !self.named.contains(&path)) || depth >= DEEPEST {
                     self.leave(&path, "a linked or too deeply nested folder", 0);
                 } else {
                     let named = named || self.named.contains(&path);
@@ -105,7 +105,7 @@ impl Walk<'_> {
 
     fn file(&mut self, path: &Path, bytes: u64, named: bool) {
         let weight = WEIGHT_EXTENSIONS.contains(&extension(path).as_str());
-        let index = path.file_name().is_some_and(|n| n.to_string_lossy().ends_with(".index.json"));
+        let index = path.file_name().is_some_and(|n| is_index(&n.to_string_lossy()));
         if self.chosen.contains(path) {
             self.carry(path, true);
         } else if weight {

@@ -12,6 +12,9 @@ pub const WEIGHT_EXTENSIONS: [&str; 12] =
 /// Extensions that hold, or may hold, Python pickles.
 pub const PICKLE_EXTENSIONS: [&str; 6] = ["bin", "pt", "pth", "ckpt", "pkl", "pickle"];
 
+/// What neither holds bytes nor files.
+pub const SPECIAL_FILE: &str = "a special file (FIFO, socket or device)";
+
 /// The extension, lower case.
 pub fn extension(path: &Path) -> String {
     path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
@@ -34,7 +37,7 @@ pub fn stat_regular(path: &Path, what: Missing, referenced_by: Option<&Path>) ->
     if meta.is_file() {
         return Ok(meta);
     }
-    let detected = if meta.is_dir() { "a folder" } else { "a special file (FIFO, socket or device)" };
+    let detected = if meta.is_dir() { "a folder" } else { SPECIAL_FILE };
     Err(IoError::Unsupported { path: path.into(), detected: detected.into() })
 }
 

@@ -9,6 +9,7 @@ mod shard_index;
 mod weight_files;
 
 pub use around::{Carried, LeftOut};
+pub use classify::SPECIAL_FILE;
 pub use component::Component;
 pub use discover::{Source, SourceKind, open};
 pub use shard::Shard;

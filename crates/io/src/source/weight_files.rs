@@ -9,6 +9,8 @@ use std::path::Path;
 
 const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
 const INDEX_SUFFIX: &str = ".safetensors.index.json";
+/// With a variant: `model.safetensors.index.fp16.json`.
+const INDEX_INFIX: &str = ".safetensors.index.";
 
 /// The weights of a folder.
 #[derive(Debug)]
@@ -17,6 +19,11 @@ pub struct WeightFiles {
     pub shards: Vec<Shard>,
     /// The index that named them.
     pub index: Option<ShardIndex>,
+}
+
+/// Whether a file name is that of a shard index.
+pub fn is_index(name: &str) -> bool {
+    name.contains(INDEX_INFIX) && name.ends_with(".json")
 }
 
 /// File names in a folder, sorted.
@@ -33,7 +40,7 @@ pub fn names(dir: &Path) -> Result<Vec<String>, IoError> {
 /// Opens the weights of a folder; `None` where it has none.
 pub fn open(dir: &Path) -> Result<Option<WeightFiles>, IoError> {
     let names = names(dir)?;
-    let indexes: Vec<&String> = names.iter().filter(|n| n.ends_with(INDEX_SUFFIX)).collect();
+    let indexes: Vec<&String> = names.iter().filter(|n| is_index(n)).collect();
     if let Some(index) = choose(dir, &indexes, &STEMS.map(|s| format!("{s}{INDEX_SUFFIX}")))? {
         return open_index(dir, &index).map(Some);
     }
@@ -77,7 +84,9 @@ fn open_index(dir: &Path, name: &str) -> Result<WeightFiles, IoError> {
     let index = ShardIndex::read(&path)?;
     let mut shards = Vec::new();
     for file in index.shards() {
-        shards.push(Shard::open(&dir.join(file), Some(&path))?);
+        let mut shard = Shard::open(&dir.join(&file), Some(&path))?;
+        shard.file_name = file; // with its subfolder, as the index has it
+        shards.push(shard);
     }
     if shards.is_empty() {
         return Err(IoError::NotFound { path: dir.into(), what: Missing::Weights, referenced_by: Some(path), source: None });
