@@ -1,7 +1,7 @@
 """Answers check requests, one JSON object a line on stdin, one a line on stdout, until stdin ends.
 
 Importing the loaders takes most of a minute on a slow machine: one process serves a whole run.
-Requests: {"id", "check": "open", "original", "sdnq", "plain", "samples"?} or {"id", "check": "evaluate", "original", "quantized"}.
+Requests: {"id", "check": "open", "original", "sdnq", "plain", "samples"?, "predict"?} or {"id", "check": "evaluate", "original", "quantized"}.
 """
 import json
 import os

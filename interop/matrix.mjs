@@ -2,7 +2,7 @@
 
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeFluxLike, TRAINED } from './models.mjs';
+import { makeFamilies, makeFluxLike, TRAINED } from './models.mjs';
 
 const BITS = [2, 4, 8];
 const GROUPS = [32, 64, 128, 256];
@@ -24,8 +24,20 @@ export async function matrixCases(python, work) {
     ['flux-like', await makeFluxLike(python, join(work, 'flux-like')), GROUPS],
     ['verses-dllm', TRAINED['verses-dllm'], [64]],
   ];
-  return models.flatMap(([model, original, groups]) =>
+  const matrix = models.flatMap(([model, original, groups]) =>
     settings(groups).map((s) => ({ title: title(model, s), original, settings: s })),
+  );
+  return [...matrix, ...(await familyCases(python, join(work, 'families')))];
+}
+
+/** Families with random weights and no reference: keys, shapes, and each dequantized weight. */
+async function familyCases(python, folder) {
+  const chosen = [
+    { bitWidth: 4, groupSize: 32, symmetric: false },
+    { bitWidth: 2, groupSize: 64, symmetric: true },
+  ];
+  return (await makeFamilies(python, folder)).flatMap((family) =>
+    chosen.map((s) => ({ title: title(family, s), original: join(folder, family), settings: s, predict: false })),
   );
 }
 
@@ -51,10 +63,10 @@ export async function runMatrix({ cases, work, quantizeDiffusionModel, checker, 
   await previous;
 }
 
-async function checkOne({ title, original }, written, checker, report) {
+async function checkOne({ title, original, predict = true }, written, checker, report) {
   if (written.error) return report(title, [`quantizing failed: ${written.error.message ?? written.error}`]);
   try {
-    const r = await checker.ask('open', { original, ...written, samples: 4 });
+    const r = await checker.ask('open', { original, ...written, samples: 4, predict });
     const figures =
       r.quantized === undefined
         ? ''

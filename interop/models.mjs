@@ -22,3 +22,9 @@ export async function makeFluxLike(python, folder) {
     throw new Error(`the flux-like folder has ${shards.length} shards, not 4: adjust --shard-mb`);
   return folder;
 }
+
+/** Small models of many families; their names, in the order of the folder. */
+export async function makeFamilies(python, folder) {
+  await promisify(execFile)(python, [root('interop/families.py'), folder]);
+  return (await readdir(folder)).sort();
+}

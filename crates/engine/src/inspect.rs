@@ -101,7 +101,7 @@ fn layer(t: &TensorInfo) -> Option<LayerView> {
     if t.shape.len() < 2 || !t.dtype.is_float() {
         return None;
     }
-    let role = rules().role(module);
+    let role = rules().role(module, t.shape.len());
     let plan = match role.action {
         Action::Quantize => "quantize",
         Action::Keep8 => "keep8",

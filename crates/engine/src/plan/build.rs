@@ -164,7 +164,7 @@ impl Builder<'_> {
         };
         match fitted {
             Ok((spec, pinned)) => {
-                let role = rules().role(spec.module()).role.clone();
+                let role = rules().role(spec.module(), spec.shape.len()).role.clone();
                 self.plan.layers.push(LayerPlan { name: self.report_name(&tensor.name), spec, role, pinned });
                 TensorPlan::Quantize(self.plan.layers.len() - 1)
             }

@@ -78,7 +78,7 @@ impl<'a> Selector<'a> {
         if asked == Some(16) {
             return Choice::Float("layerBitWidths keeps it at 16".into());
         }
-        let role = rules().role(module);
+        let role = rules().role(module, c.tensor.shape.len());
         if let Some(why) = unfit(c, role) {
             return Choice::Float(why);
         }

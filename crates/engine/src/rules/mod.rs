@@ -26,6 +26,8 @@ pub struct Role {
     pub action: Action,
     /// The reason, for reports.
     pub why: String,
+    /// Only for weights of so many dimensions.
+    dims: Option<usize>,
     patterns: Vec<Pattern>,
 }
 
@@ -87,17 +89,18 @@ impl Rules {
         self.strip.0.find(module).map_or(module, |m| &module[m.end()..])
     }
 
-    /// The role of a module; the last rule matches everything.
-    pub fn role(&self, module: &str) -> &Role {
+    /// The role of a module whose weight has so many dimensions; the last rule matches everything.
+    pub fn role(&self, module: &str, dims: usize) -> &Role {
         let bare = self.bare(module);
-        let matches = |role: &&Role| role.patterns.iter().any(|p| p.0.is_match(bare));
+        let fits = |role: &Role| role.dims.is_none_or(|d| d == dims);
+        let matches = |role: &&Role| fits(role) && role.patterns.iter().any(|p| p.0.is_match(bare));
         self.roles.iter().find(matches).unwrap_or(&self.roles[self.roles.len() - 1])
     }
 
     /// The name that a loader gives a module of role `renamed`.
     pub fn renamed(&self, module: &str) -> Option<String> {
         let (path, last) = module.rsplit_once('.')?;
-        let (_, new) = self.renames.iter().find(|(old, _)| old == last).filter(|_| self.role(module).role == "renamed")?;
+        let (_, new) = self.renames.iter().find(|(old, _)| old == last).filter(|_| self.role(module, 2).role == "renamed")?;
         Some(format!("{path}.{new}"))
     }
 
@@ -169,8 +172,14 @@ mod tests {
             ("encoder.layer.0.attention.self.query", "attention"),
             ("text_model.embeddings.token_embedding", "embedding"),
         ] {
-            assert_eq!(rules().role(module).role, role, "{module}");
+            assert_eq!(rules().role(module, 2).role, role, "{module}");
         }
+    }
+
+    #[test]
+    fn upsamplers_are_transposed_in_one_dimension_only() {
+        assert_eq!(rules().role("up_blocks.0.upsamplers.0.conv", 3).role, "transposed");
+        assert_eq!(rules().role("up_blocks.0.upsamplers.0.conv", 4).role, "body");
     }
 
     #[test]
