@@ -29,4 +29,5 @@ export type {
   SerializedError,
 } from './errors/details.js';
 export { ERROR_CODES, type ErrorExplanation, explainError } from './errors/explain.js';
+export { type ErrorHtmlOptions, renderErrorHtml } from './errors/render-html.js';
 export { errorFromJSON } from './errors/revive.js';

@@ -13,11 +13,29 @@ export type {
   PlainDtype,
 } from './config/options.js';
 export type { Weights } from './config/weights.js';
+export { type DiagnoseOptions, diagnose } from './diagnose/diagnose.js';
+export type { CheckStatus, DeviceStatus, Status, StatusCheck } from './diagnose/status.js';
 export * from './errors.js';
+export type { DiagnosticEvent, DiagnosticEventName, DiagnosticEvents } from './events.js';
 export { type InspectOptions, inspect } from './inspect.js';
+export type { HistogramBucket, LastError } from './metrics/counters.js';
+export { type ErrorMetrics, errorMetrics } from './metrics/error-metrics.js';
+export {
+  instrument,
+  type MeterLike,
+  type ObservableLike,
+  type ObservableResultLike,
+} from './metrics/instrument.js';
 export type { CallbackErrors, ProgressCallback, ProgressEvent } from './progress.js';
 export { type QuantizeOptions, quantize } from './quantize.js';
 export { type Mode, type QuantizeDiffusionModelOptions, quantizeDiffusionModel } from './quantize-diffusion-model.js';
+export {
+  type JobOutcome,
+  type ListProgressEvent,
+  type QuantizeManyJob,
+  type QuantizeManyOptions,
+  quantizeMany,
+} from './quantize-many.js';
 export type * from './results.js';
 export { type ValidateQualityOptions, validateQuality } from './validate-quality.js';
 export { version } from './version.js';

@@ -7,7 +7,9 @@ import type { DiffusionQuantOptions } from './config/options.js';
 import { readPath } from './config/paths.js';
 import { Place } from './config/place.js';
 import { beginCall } from './errors/call-site.js';
+import type { CallInfo } from './errors/create.js';
 import { newJobId, runJob } from './job.js';
+import { recorded } from './metrics/record.js';
 import type { ModelInfo } from './results.js';
 
 export interface InspectOptions extends Pick<DiffusionQuantOptions, 'modality'> {
@@ -22,6 +24,10 @@ export interface InspectOptions extends Pick<DiffusionQuantOptions, 'modality'> 
  */
 export async function inspect(path: string | URL, options?: InspectOptions): Promise<ModelInfo> {
   const call = beginCall('inspect', inspect);
+  return recorded(call, () => look(path, options, call));
+}
+
+async function look(path: unknown, options: unknown, call: CallInfo): Promise<ModelInfo> {
   const issues = new IssueList();
   const { entries, signal } = readCallOptions(options, ['modality'], ['signal'], issues);
   const modelPath = readPath(path, new Place(issues, 'modelPath'));

@@ -4,6 +4,7 @@ import { throwIfAborted, withAbort } from './abort.js';
 import { ArrowQuantError } from './errors/classes.js';
 import type { CallInfo } from './errors/create.js';
 import { internalError, unwrapOutcome } from './errors/throw-native.js';
+import { JobRecord } from './job-record.js';
 import { loadNative } from './native.js';
 import { type CallbackErrors, type ProgressCallback, ProgressGuard } from './progress.js';
 import type { ReportWarning } from './results.js';
@@ -26,8 +27,21 @@ export function newJobId(): string {
  * @throws the typed error of the outcome
  */
 export async function runJob(request: object, call: CallInfo, hooks: JobHooks): Promise<object> {
+  const record = new JobRecord(call);
+  let value: object;
+  try {
+    value = await runGuarded(request, call, hooks, record);
+  } catch (error) {
+    record.failed(error);
+    throw error;
+  }
+  record.succeeded(value);
+  return value;
+}
+
+async function runGuarded(request: object, call: CallInfo, hooks: JobHooks, record: JobRecord): Promise<object> {
   const { onProgress, signal } = hooks;
-  const guard = new ProgressGuard(onProgress, call.startedAt);
+  const guard = new ProgressGuard(onProgress, call.startedAt, (failure, late) => record.callbackFailed(failure, late));
   const native = await loadNative(call);
   throwIfAborted(signal, call);
 

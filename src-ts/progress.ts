@@ -36,6 +36,9 @@ export interface CallbackErrors {
   readonly first: { readonly name: string; readonly message: string } | null;
 }
 
+/** Told of each failure of the callback; `late` where the job had settled before. */
+export type CallbackFailureListener = (failure: NonNullable<CallbackErrors['first']>, late: boolean) => void;
+
 const START: ProgressEvent = {
   phase: 'config',
   fraction: 0,
@@ -56,6 +59,7 @@ const START: ProgressEvent = {
 export class ProgressGuard {
   readonly #deliver: ((event: ProgressEvent) => unknown) | undefined;
   readonly #startedAt: number;
+  readonly #onFailure: CallbackFailureListener | undefined;
   #last = START;
   #finished = false;
   #settled = false;
@@ -63,8 +67,9 @@ export class ProgressGuard {
   #first: CallbackErrors['first'] = null;
 
   /** Made in the caller's async context, which the callback then runs in. */
-  constructor(callback: ProgressCallback | undefined, startedAt: number) {
+  constructor(callback: ProgressCallback | undefined, startedAt: number, onFailure?: CallbackFailureListener) {
     this.#startedAt = startedAt;
+    this.#onFailure = onFailure;
     this.#deliver =
       callback === undefined
         ? undefined
@@ -115,11 +120,13 @@ export class ProgressGuard {
   }
 
   #failed(thrown: unknown): void {
+    const failure = describeThrown(thrown);
+    this.#onFailure?.(failure, this.#settled);
     if (this.#settled) return;
     this.#count += 1;
     if (this.#count > 1) return;
-    this.#first = describeThrown(thrown);
-    const { name, message } = this.#first;
+    this.#first = failure;
+    const { name, message } = failure;
     process.emitWarning(`onProgress failed and is called again: ${name}: ${message}`, {
       type: 'ArrowQuantWarning',
       code: 'AQ_WARN_CALLBACK',

@@ -1,15 +1,16 @@
 /** Quantizing a model on disk. */
 import { throwIfAborted } from './abort.js';
-import { readCallOptions } from './config/call-options.js';
+import { type CallHooks, readCallOptions } from './config/call-options.js';
 import { givenValues, mergeEntries, optionPlace, readConfig } from './config/entries.js';
-import { IssueList } from './config/issues.js';
+import { IssueList, type IssueSink } from './config/issues.js';
 import { OPTION_NAMES } from './config/option-table.js';
 import type { ConfigInput, DiffusionQuantOptions } from './config/options.js';
 import { checkApart, readPath } from './config/paths.js';
 import { Place } from './config/place.js';
 import { beginCall } from './errors/call-site.js';
 import type { CallInfo } from './errors/create.js';
-import { newJobId, runJob } from './job.js';
+import { type JobHooks, newJobId, runJob } from './job.js';
+import { recorded } from './metrics/record.js';
 import type { ProgressCallback } from './progress.js';
 import type { QuantizationResult } from './results.js';
 
@@ -45,29 +46,60 @@ export async function quantizeDiffusionModel(options: QuantizeDiffusionModelOpti
   return runQuantization(options, 'diffusion', beginCall('quantizeDiffusionModel', quantizeDiffusionModel));
 }
 
-/** The same for every entry point; `call` tells which one was used. */
-export async function runQuantization(input: unknown, mode: Mode, call: CallInfo): Promise<QuantizationResult> {
-  const issues = new IssueList();
-  const { entries, rest, onProgress, signal } = readCallOptions(input, OPTION_NAMES, MEMBERS, issues);
-  const config = mergeEntries([readConfig(rest.get('config'), issues), entries], optionPlace(issues));
-  const modelPath = readPath(rest.get('modelPath'), new Place(issues, 'modelPath'));
-  const output = new Place(issues, 'outputPath');
-  const outputPath = readPath(rest.get('outputPath'), output);
-  const known: CallInfo = { ...call, modelPath: modelPath ?? null, outputPath: outputPath ?? null };
-  if (issues.empty) throwIfAborted(signal, known);
-  if (modelPath !== undefined && outputPath !== undefined) await checkApart(modelPath, outputPath, output);
-  issues.throwIfAny(known);
+/** A job that was read and found right. */
+export interface PreparedJob {
+  readonly modelPath: string | undefined;
+  readonly outputPath: string | undefined;
+  readonly mode: Mode;
+  /** Given options only. */
+  readonly config: object;
+}
 
+/** The same for every entry point; `call` tells which one was used. */
+export function runQuantization(input: unknown, mode: Mode, call: CallInfo): Promise<QuantizationResult> {
+  return recorded(call, async () => {
+    const issues = new IssueList();
+    const { job, onProgress, signal } = readJob(input, mode, MEMBERS, issues);
+    const known = { ...call, modelPath: job.modelPath ?? null, outputPath: job.outputPath ?? null };
+    if (issues.empty) throwIfAborted(signal, known);
+    await checkPaths(job, issues);
+    issues.throwIfAny(known);
+    return runPrepared(job, known, { onProgress, signal });
+  });
+}
+
+/**
+ * Reads one job.
+ *
+ * @param members - what may stand beside the options
+ * @param configIssues - takes the problems of `config`, where their paths differ from those beside it
+ */
+export function readJob(
+  input: unknown,
+  mode: Mode,
+  members: readonly string[],
+  issues: IssueSink,
+  configIssues: IssueSink = issues,
+): CallHooks & { readonly job: PreparedJob } {
+  const { entries, rest, onProgress, signal } = readCallOptions(input, OPTION_NAMES, members, issues);
+  const config = mergeEntries([readConfig(rest.get('config'), configIssues), entries], optionPlace(issues));
+  const modelPath = readPath(rest.get('modelPath'), new Place(issues, 'modelPath'));
+  const outputPath = readPath(rest.get('outputPath'), new Place(issues, 'outputPath'));
+  const job = { modelPath, outputPath, mode, config: { deploymentProfile: 'local', ...givenValues(config) } };
+  return { job, onProgress, signal };
+}
+
+/** Notes an output that is not apart from its model. */
+export async function checkPaths({ modelPath, outputPath }: PreparedJob, issues: IssueSink): Promise<void> {
+  if (modelPath === undefined || outputPath === undefined) return;
+  await checkApart(modelPath, outputPath, new Place(issues, 'outputPath'));
+}
+
+/** Runs a job without problems. */
+export async function runPrepared(job: PreparedJob, call: CallInfo, hooks: JobHooks): Promise<QuantizationResult> {
   const jobId = newJobId();
-  const request = {
-    operation: 'quantizeDiffusionModel',
-    jobId,
-    modelPath,
-    outputPath,
-    mode,
-    config: { deploymentProfile: 'local', ...givenValues(config) },
-  };
-  return (await runJob(request, { ...known, jobId }, { onProgress, signal })) as QuantizationResult;
+  const request = { operation: 'quantizeDiffusionModel', jobId, ...job };
+  return (await runJob(request, { ...call, jobId }, hooks)) as QuantizationResult;
 }
 
 const MEMBERS = ['modelPath', 'outputPath', 'config', 'onProgress', 'signal'];

@@ -13,6 +13,7 @@ import { beginCall } from './errors/call-site.js';
 import { type AnyArrowQuantError, isArrowQuantError } from './errors/classes.js';
 import type { CallInfo } from './errors/create.js';
 import { internalError, unwrapOutcome } from './errors/throw-native.js';
+import { recorded, recordFailure } from './metrics/record.js';
 import { loadNative, type NativeModule, type NativeTensor } from './native.js';
 import type { InMemoryResult, QuantizedTensor } from './results.js';
 
@@ -41,7 +42,11 @@ export async function quantize(
 }
 
 /** The same for every entry point; `call` tells which one was used. */
-export async function runInMemory(weights: unknown, input: unknown, call: CallInfo): Promise<InMemoryResult> {
+export function runInMemory(weights: unknown, input: unknown, call: CallInfo): Promise<InMemoryResult> {
+  return recorded(call, () => quantizeAll(weights, input, call));
+}
+
+async function quantizeAll(weights: unknown, input: unknown, call: CallInfo): Promise<InMemoryResult> {
   const issues = new IssueList();
   const { entries, continueOnError, signal } = readOptions(input, issues);
   const tensors = readWeights(weights, issues);
@@ -60,6 +65,7 @@ export async function runInMemory(weights: unknown, input: unknown, call: CallIn
       layers.push(await quantizeOne(native, name, tensors.get(name), config, call));
     } catch (error) {
       if (!continueOnError || !isArrowQuantError(error)) throw error;
+      recordFailure(error, call.startedAt);
       failures.push({ layer: name, error });
     }
   }

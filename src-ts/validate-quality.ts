@@ -9,6 +9,7 @@ import { Place } from './config/place.js';
 import { beginCall } from './errors/call-site.js';
 import type { CallInfo } from './errors/create.js';
 import { newJobId, runJob } from './job.js';
+import { recorded } from './metrics/record.js';
 import type { ProgressCallback } from './progress.js';
 import type { QualityReport } from './results.js';
 
@@ -37,7 +38,16 @@ export async function validateQuality(
 const OPTIONS = ['minAccuracy', 'numThreads'] as const;
 
 /** The same for every entry point; `call` tells which one was used. */
-export async function runValidation(
+export function runValidation(
+  originalPath: unknown,
+  quantizedPath: unknown,
+  input: unknown,
+  call: CallInfo,
+): Promise<QualityReport> {
+  return recorded(call, () => validate(originalPath, quantizedPath, input, call));
+}
+
+async function validate(
   originalPath: unknown,
   quantizedPath: unknown,
   input: unknown,

@@ -1,6 +1,7 @@
 /** The command line: the public functions, their options as flags, and an exit code for each kind of failure. */
 import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
+import { addDoctor } from './doctor-command.js';
 import { exitCodeOf } from './exit-codes.js';
 import { addExplain } from './explain-command.js';
 import { addInspect } from './inspect-command.js';
@@ -22,6 +23,7 @@ Examples:
   $ arrow-quant quantize ./FLUX.1-dev -o ./FLUX.1-dev-int4 --bit-width 4
   $ arrow-quant validate ./FLUX.1-dev ./FLUX.1-dev-int4
   $ arrow-quant explain AQ_VALIDATION_FAILED
+  $ arrow-quant doctor
 
 Every option can also be set by an environment variable (ARROW_QUANT_BIT_WIDTH=4) or in a YAML file (--config FILE).
 `;
@@ -59,6 +61,6 @@ function createProgram(session: Session): Command {
     .exitOverride()
     // Usage errors are rendered like all others.
     .configureOutput({ outputError: () => undefined });
-  for (const add of [addQuantize, addInspect, addValidate, addExplain]) add(program, session);
+  for (const add of [addQuantize, addInspect, addValidate, addExplain, addDoctor]) add(program, session);
   return program;
 }

@@ -2,6 +2,7 @@
 
 import { flattenCauses } from '../errors/causes.js';
 import { ArrowQuantError, ConfigurationError, isArrowQuantError } from '../errors/classes.js';
+import { sentenceOf } from '../errors/sentence.js';
 import { escapeText } from '../errors/text.js';
 import type { Palette } from './colour.js';
 
@@ -23,7 +24,7 @@ export function renderError(error: unknown, style: ErrorStyle): string {
   }
   const label = (name: string) => `  ${dim(name.padEnd(6))} `;
   const lines = [`${red('error')} ${error.code}  ${error.title}`];
-  const body = error instanceof ConfigurationError ? issueLines(error) : [sentenceOf(error)];
+  const body = error instanceof ConfigurationError ? issueLines(error) : [bodyOf(error)];
   for (const text of body) lines.push(...wrap(text, style.width - 2).map((line) => `  ${line}`));
   const facts = factsOf(error);
   if (facts !== '') lines.push(label('layer') + facts);
@@ -40,13 +41,9 @@ function issueLines(error: ConfigurationError): string[] {
   return error.issues.map(({ path, expected, received }) => `${path}  expected ${expected}, received ${received}`);
 }
 
-/** The message without its advice, which stands on lines of its own. */
-function sentenceOf(error: ArrowQuantError): string {
-  const { message, hint } = error;
-  const marks = [message.indexOf(' Suggestions: (1) '), hint === '' ? -1 : message.lastIndexOf(` Hint: ${hint}`)];
-  const end = Math.max(...marks);
-  const sentence = end === -1 ? message : message.slice(0, end);
-  // Layer and counts have a line of their own.
+/** Layer and counts of a failed validation have a line of their own. */
+function bodyOf(error: ArrowQuantError): string {
+  const sentence = sentenceOf(error);
   return isArrowQuantError(error, 'AQ_VALIDATION_FAILED')
     ? sentence.replace(/^[^:]+: /, '').replace(/ \(layer.*$/s, '')
     : sentence;

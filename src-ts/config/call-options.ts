@@ -1,7 +1,7 @@
 /** What one call is given besides its configuration: callback, signal, and the options object itself. */
 import type { ProgressCallback } from '../progress.js';
 import { checkOptions, type Entry, optionPlace, refuseUnknown } from './entries.js';
-import type { IssueList } from './issues.js';
+import type { IssueSink } from './issues.js';
 import type { OptionName } from './option-table.js';
 import { Place } from './place.js';
 import { isPlainObject, readRecord } from './read-record.js';
@@ -29,7 +29,7 @@ export function readCallOptions(
   input: unknown,
   options: readonly OptionName[],
   members: readonly string[],
-  issues: IssueList,
+  issues: IssueSink,
 ): CallOptions {
   const placeOf = optionPlace(issues);
   const place = new Place(issues, 'options', 'option', 'Pass an object such as { bitWidth: 4 }.');
@@ -48,7 +48,7 @@ export function readCallOptions(
 }
 
 /** Checks a callback and a signal. Signals are duck-typed, so that polyfills pass. */
-export function readHooks(onProgress: unknown, signal: unknown, issues: IssueList): CallHooks {
+export function readHooks(onProgress: unknown, signal: unknown, issues: IssueSink): CallHooks {
   const callback = new Place(issues, 'onProgress', 'option', 'Pass a function that takes an event, or leave it out.');
   const abort = new Place(issues, 'signal', 'option', 'Pass the signal of an AbortController, or leave it out.');
   const isCallback = onProgress === undefined || typeof onProgress === 'function';

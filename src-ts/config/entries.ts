@@ -5,7 +5,7 @@
  */
 import { displayName } from '../errors/text.js';
 import { MIN_ACCURACY, PROFILES } from '../generated/profiles.js';
-import type { IssueList } from './issues.js';
+import type { IssueSink } from './issues.js';
 import { isOptionName, OPTION_NAMES, OPTION_TABLE, type OptionName } from './option-table.js';
 import type { DeploymentProfile, DiffusionQuantOptions } from './options.js';
 import { Place } from './place.js';
@@ -26,7 +26,7 @@ export type Entries = ReadonlyMap<OptionName, Entry>;
 export const ENTRIES: unique symbol = Symbol.for('arrow-quant.config-entries') as never;
 
 /** Where a member of an options object stands: `config` and the call itself do not show in paths. */
-export function optionPlace(issues: IssueList, source?: Place['source'], pathOf = (name: string) => name) {
+export function optionPlace(issues: IssueSink, source?: Place['source'], pathOf = (name: string) => name) {
   return (name: string) => new Place(issues, pathOf(name), source);
 }
 
@@ -64,7 +64,7 @@ export function refuseUnknown(name: string, value: unknown, place: Place, known:
 const CONFIG_EXPECTED = 'a profile name, a plain object or a DiffusionQuantConfig';
 
 /** The entries of a configuration in any of its forms; every value is checked, whoever made the object. */
-export function readConfig(input: unknown, issues: IssueList): Map<OptionName, Entry> {
+export function readConfig(input: unknown, issues: IssueSink): Map<OptionName, Entry> {
   const place = new Place(issues, 'config').withHint(
     "Pass 'edge', 'local' or 'cloud', or an object such as { bitWidth: 4 }.",
   );
@@ -146,7 +146,7 @@ function carriedEntries(input: unknown): readonly unknown[] | undefined {
   }
 }
 
-function recheck(carried: readonly unknown[], issues: IssueList): Map<OptionName, Entry> {
+function recheck(carried: readonly unknown[], issues: IssueSink): Map<OptionName, Entry> {
   const entries = new Map<OptionName, Entry>();
   const placeOf = optionPlace(issues);
   for (const triple of carried) {

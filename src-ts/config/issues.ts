@@ -28,8 +28,15 @@ export interface Problem {
   readonly cause?: unknown;
 }
 
+/** Takes problems. Everything that checks a value gets one and need not know in which list it ends. */
+export interface IssueSink {
+  /** Whether nothing was added through this sink. */
+  readonly empty: boolean;
+  add(path: string, source: Source, problem: Problem): void;
+}
+
 /** The problems of one call, in the order of the option table. */
-export class IssueList {
+export class IssueList implements IssueSink {
   readonly #kept: ConfigIssue[] = [];
   #count = 0;
   #firstHint: string | undefined;

@@ -1,14 +1,14 @@
 /** Where a value stands: its path for messages, the source it came from, and the list that takes its problems. */
 import type { ConfigIssue } from '../errors/details.js';
-import type { IssueList, Problem } from './issues.js';
+import type { IssueSink, Problem } from './issues.js';
 
 export class Place {
   readonly path: string;
   readonly source: ConfigIssue['source'];
-  readonly #issues: IssueList;
+  readonly #issues: IssueSink;
   readonly #hint: string | undefined;
 
-  constructor(issues: IssueList, path: string, source: ConfigIssue['source'] = 'option', hint?: string) {
+  constructor(issues: IssueSink, path: string, source: ConfigIssue['source'] = 'option', hint?: string) {
     this.#issues = issues;
     this.path = path;
     this.source = source;
