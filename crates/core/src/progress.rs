@@ -23,6 +23,21 @@ pub enum Phase {
     Commit,
 }
 
+impl Phase {
+    /// The name in messages and events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Open => "open",
+            Self::Plan => "plan",
+            Self::Calibrate => "calibrate",
+            Self::Quantize => "quantize",
+            Self::Validate => "validate",
+            Self::Commit => "commit",
+        }
+    }
+}
+
 /// One progress event, as the callback gets it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

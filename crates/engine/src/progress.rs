@@ -113,7 +113,7 @@ impl Reporter {
         (s.sent, s.layers_sent, s.bytes_sent) = (Some(now), s.layers_done, s.bytes_done);
         let message = match (&s.layer, s.phase) {
             (Some(layer), Phase::Quantize | Phase::Validate) => format!("{} of {} layers, {layer}", s.layers_done, s.layers_total),
-            (_, phase) => format!("{phase:?}").to_lowercase(),
+            (_, phase) => phase.as_str().to_owned(),
         };
         self.sink.event(ProgressEvent {
             phase: s.phase,

@@ -2,7 +2,7 @@
 
 use crate::control::Control;
 use crate::error::{QuantError, ShapeSubject};
-use crate::job::{Block, pool, row_blocks};
+use crate::job::{Block, manifest, pool, row_blocks};
 use aq_core::report::{Figures, Warning, megabytes};
 use aq_core::{BitWidth, Geometry, Phase};
 use aq_io::error::Missing;
@@ -11,7 +11,7 @@ use aq_io::weights::{Weight, weights};
 use aq_kernels::RowSums;
 use rayon::prelude::*;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -72,30 +72,37 @@ pub fn validate(request: &ValidateRequest, control: &Control) -> Result<Validati
     let original = source::open(&request.original)?;
     let quantized = source::open(&request.quantized)?;
     control.enter(Phase::Plan)?;
-    let (pairs, compared) = pairs(&original, &quantized)?;
+    // A manifest that cannot be read tells nothing; the weights are compared all the same.
+    let manifest = manifest::read(&quantized).unwrap_or_default();
+    let (pairs, compared) = pairs(&original, &quantized, manifest.as_ref())?;
     let bytes: usize = pairs.iter().map(|p| 4 * p.geometry.numel()).sum();
     control.progress.plan(pairs.len() as u64, bytes as u64);
     control.enter(Phase::Validate)?;
     let sums =
         pool(request.num_threads)?.install(|| pairs.par_iter().map(|p| compare(p, control)).collect::<Result<Vec<_>, QuantError>>())?;
     let base = pairs.iter().filter_map(|p| p.quantized.bits()).min().and_then(|b| BitWidth::try_from(u64::from(b)).ok());
-    let threshold = request.min_accuracy.unwrap_or_else(|| threshold(&quantized, base));
+    let threshold = request.min_accuracy.unwrap_or_else(|| threshold(manifest.as_ref(), base));
     Ok(summary(&pairs, &sums, threshold, &original, &quantized, &compared))
 }
 
 /// The default threshold follows the job's width: the manifest knows it, else the narrowest layer tells.
-fn threshold(quantized: &Source, narrowest: Option<BitWidth>) -> f64 {
-    let manifest = quantized.root.join("arrow-quant.json");
-    let stated = aq_io::json::read(&manifest).ok().and_then(|m| m.get("bitWidth")?.as_u64());
+fn threshold(manifest: Option<&Manifest>, narrowest: Option<BitWidth>) -> f64 {
+    let stated = manifest.and_then(|m| m.get("bitWidth")?.as_u64());
     stated.and_then(|b| BitWidth::try_from(b).ok()).or(narrowest).unwrap_or(BitWidth::Eight).default_min_accuracy()
 }
+
+type Manifest = Map<String, Value>;
 
 /// Components of the same name; weights of the same name and shape. Components compared, as (original, quantized).
 type Compared<'a> = Vec<(&'a Component, &'a Component)>;
 
-fn pairs<'a>(original: &'a Source, quantized: &'a Source) -> Result<(Vec<Pair<'a>>, Compared<'a>), QuantError> {
+fn pairs<'a>(
+    original: &'a Source,
+    quantized: &'a Source,
+    manifest: Option<&Manifest>,
+) -> Result<(Vec<Pair<'a>>, Compared<'a>), QuantError> {
     let (mut pairs, mut compared) = (Vec::new(), Vec::new());
-    let named = quantized_components(quantized);
+    let named = manifest.map(quantized_components).unwrap_or_default();
     let single = original.components.len() == 1 && quantized.components.len() == 1;
     let chosen: Vec<&Component> =
         quantized.components.iter().filter(|c| c.is_denoiser() || c.quantization.is_some() || named.contains(&c.name)).collect();
@@ -133,8 +140,7 @@ fn pairs<'a>(original: &'a Source, quantized: &'a Source) -> Result<(Vec<Pair<'a
 }
 
 /// Components that the manifest names as quantized: with layout `plain` nothing else tells.
-fn quantized_components(quantized: &Source) -> Vec<String> {
-    let manifest = aq_io::json::read(&quantized.root.join("arrow-quant.json")).unwrap_or_default();
+fn quantized_components(manifest: &Manifest) -> Vec<String> {
     let list = manifest.get("components").and_then(Value::as_array).into_iter().flatten();
     list.filter(|c| c["quantized"] == true).filter_map(|c| Some(c.get("name")?.as_str()?.to_owned())).collect()
 }

@@ -115,7 +115,7 @@ pub fn texts(error: &QuantError) -> Texts {
             many(sentence, &["free space", "choose an outputPath on another disk"])
         }
         QuantError::Timeout { limit_ms, elapsed_ms, phase } => {
-            let (phase, seconds) = (format!("{phase:?}").to_lowercase(), *elapsed_ms as f64 / 1000.0);
+            let (phase, seconds) = (phase.as_str(), *elapsed_ms as f64 / 1000.0);
             one(format!("Timed out in phase {phase} after {seconds:.1} s: timeoutMs is {limit_ms}."), hint)
         }
         QuantError::OutputBusy { path, pid } => many(
@@ -126,7 +126,7 @@ pub fn texts(error: &QuantError) -> Texts {
             ),
             &["wait for that job", "choose another outputPath"],
         ),
-        QuantError::Cancelled { phase } => one(format!("Aborted in phase {}.", format!("{phase:?}").to_lowercase()), hint),
+        QuantError::Cancelled { phase } => one(format!("Aborted in phase {}.", phase.as_str()), hint),
     }
 }
 

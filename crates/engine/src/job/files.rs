@@ -21,9 +21,8 @@ pub fn folder(source: &Source, component: &Component) -> PathBuf {
     component.dir.strip_prefix(&source.root).unwrap_or(Path::new("")).to_path_buf()
 }
 
-/// Copies what belongs to the model but weights and indexes that are rewritten. Configs that a layout changes are written over their copies.
-pub fn carry_over(source: &Source, plan: &Plan, staging: &Staging) -> Result<(), QuantError> {
-    let mut rewritten: Vec<PathBuf> = Vec::new();
+/// Copies what belongs to the model and is not written anew; `rewritten` already holds the configs that are.
+pub fn carry_over(source: &Source, plan: &Plan, staging: &Staging, mut rewritten: Vec<PathBuf>) -> Result<(), QuantError> {
     for c in &plan.components {
         let component = &source.components[c.component];
         rewritten.extend(component.shards.iter().map(|s| s.path.clone()));
@@ -37,7 +36,7 @@ pub fn carry_over(source: &Source, plan: &Plan, staging: &Staging) -> Result<(),
     Ok(())
 }
 
-/// `config.json` with what the layout's loader must know.
+/// `config.json` with what the layout's loader must know. Returns the source's config that this replaces, if so.
 pub fn write_config(
     source: &Source,
     plan: &Plan,
@@ -45,7 +44,7 @@ pub fn write_config(
     ends: &[LayerEnd],
     layout: &dyn Layout,
     staging: &Staging,
-) -> Result<(), QuantError> {
+) -> Result<Option<PathBuf>, QuantError> {
     let mut layers: Vec<LayerSpec> = Vec::new();
     let mut floats = component.floats.clone();
     for planned in component.shards.iter().flat_map(|s| &s.tensors) {
@@ -56,17 +55,17 @@ pub fn write_config(
         }
     }
     let described = Described { base: &plan.base, layers: &layers, floats: &floats };
-    let Some(quantization) = layout.quantization_config(described) else { return Ok(()) };
+    let Some(quantization) = layout.quantization_config(described) else { return Ok(None) };
     let from = &source.components[component.component];
     let folder = folder(source, from);
     if let Some(config) = &from.config {
         let mut config = config.clone();
         config.insert("quantization_config".into(), Value::Object(quantization));
         staging.write(&folder.join("config.json"), &json_bytes(&Value::Object(config)))?;
-    } else {
-        staging.write(&folder.join("quantization_config.json"), &json_bytes(&Value::Object(quantization)))?;
+        return Ok(Some(from.dir.join("config.json")));
     }
-    Ok(())
+    staging.write(&folder.join("quantization_config.json"), &json_bytes(&Value::Object(quantization)))?;
+    Ok(None)
 }
 
 /// The shard index, where the source has one.

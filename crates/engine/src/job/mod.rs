@@ -5,7 +5,7 @@ mod carry;
 mod context;
 mod files;
 mod layer;
-mod manifest;
+pub(crate) mod manifest;
 mod pool;
 mod quality;
 mod report;

@@ -14,7 +14,7 @@ use crate::plan::{Plan, TensorPlan, plan};
 use aq_core::error::ConfigIssue;
 use aq_core::report::{QuantizeReport, Warning};
 use aq_core::{GivenConfig, Mode, Phase};
-use aq_io::layout::{Layout, OutTensor, layout};
+use aq_io::layout::{Layout, layout};
 use aq_io::os;
 use aq_io::output::{Placed, ShardWriter, Staging};
 use aq_io::source::{self, Shard, Source};
@@ -90,10 +90,11 @@ pub fn quantize(request: &QuantizeRequest, control: &Control) -> Result<Quantize
     source.components.iter().flat_map(|c| &c.shards).try_for_each(Shard::check_unchanged)?;
     let written = pool.install(|| finish(&source, &plan, shards, &ends, &staging, control))?;
 
-    files::carry_over(&source, &plan, &staging)?;
+    let mut rewritten = Vec::new();
     for component in &plan.components {
-        files::write_config(&source, &plan, component, &ends, layout, &staging)?;
+        rewritten.extend(files::write_config(&source, &plan, component, &ends, layout, &staging)?);
     }
+    files::carry_over(&source, &plan, &staging, rewritten)?;
     let report = report(ReportInput {
         source: &source,
         config: &config,
@@ -129,12 +130,10 @@ fn refuse_overlap(output: &Path, source: &Source) -> Result<(), QuantError> {
 /// Fails before anything is written when the planned files cannot fit. Links cost nothing, so only what is written anew counts.
 fn check_space(output: &Path, source: &Source, plan: &Plan, layout: &dyn Layout) -> Result<(), QuantError> {
     let mut required = 0;
-    for planned in plan.components.iter().flat_map(|c| c.shards.iter().map(|s| (&source.components[c.component].shards[s.shard], s))) {
-        for (tensor, decision) in planned.0.header.tensors.iter().zip(&planned.1.tensors) {
-            required += match decision {
-                TensorPlan::Carry => tensor.len,
-                TensorPlan::Quantize(i) => layout.tensors(&plan.layers[*i].spec).iter().map(|t| t.len).sum(),
-            };
+    for component in &plan.components {
+        for planned in &component.shards {
+            let tensors = &source.components[component.component].shards[planned.shard].header.tensors;
+            required += plan.out_tensors(tensors, &planned.tensors, layout).iter().flatten().map(|t| t.len).sum::<u64>();
         }
     }
     match os::available_space(output) {
@@ -171,16 +170,7 @@ fn create_shards<'a>(source: &'a Source, plan: &'a Plan, layout: &dyn Layout, st
         let from = &source.components[component.component];
         for planned in &component.shards {
             let shard = &from.shards[planned.shard];
-            let groups: Vec<Vec<OutTensor>> = shard
-                .header
-                .tensors
-                .iter()
-                .zip(&planned.tensors)
-                .map(|(t, p)| match p {
-                    TensorPlan::Carry => vec![OutTensor::carried(&t.name, t.dtype, &t.shape, t.len)],
-                    TensorPlan::Quantize(i) => layout.tensors(&plan.layers[*i].spec),
-                })
-                .collect();
+            let groups = plan.out_tensors(&shard.header.tensors, &planned.tensors, layout);
             let path = staging.path(&files::folder(source, from).join(&shard.file_name))?;
             let (writer, flat) = ShardWriter::create(&path, &shard.header.metadata, &groups.concat())?;
             let mut flat = flat.into_iter();

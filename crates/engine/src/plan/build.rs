@@ -205,12 +205,8 @@ impl Builder<'_> {
         tensors: &'t [TensorInfo],
         shard: &ShardPlan,
     ) -> Result<(), QuantError> {
-        for (tensor, planned) in tensors.iter().zip(&shard.tensors) {
-            let names = match planned {
-                TensorPlan::Carry => vec![tensor.name.clone()],
-                TensorPlan::Quantize(i) => self.layout.tensors(&self.plan.layers[*i].spec).into_iter().map(|t| t.name).collect(),
-            };
-            for name in names {
+        for (tensor, outs) in tensors.iter().zip(self.plan.out_tensors(tensors, &shard.tensors, self.layout)) {
+            for name in outs.into_iter().map(|t| t.name) {
                 if let Some(other) = owners.insert(name.clone(), &tensor.name) {
                     let failure = WorkFailure::NameCollision { a: other.into(), b: tensor.name.clone(), name };
                     return Err(QuantError::QuantizationFailed { path: path.into(), layer: None, failure });

@@ -7,7 +7,8 @@ mod select;
 pub use build::plan;
 
 use aq_core::{Modality, ResolvedConfig, Scheme};
-use aq_io::layout::LayerSpec;
+use aq_io::TensorInfo;
+use aq_io::layout::{LayerSpec, Layout, OutTensor};
 use aq_io::source::Source;
 
 /// A layer to be quantized.
@@ -81,6 +82,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What each tensor of a shard becomes in a layout, in header order.
+    pub fn out_tensors(&self, tensors: &[TensorInfo], planned: &[TensorPlan], layout: &dyn Layout) -> Vec<Vec<OutTensor>> {
+        let one = |(t, p): (&TensorInfo, &TensorPlan)| match p {
+            TensorPlan::Carry => vec![OutTensor::carried(&t.name, t.dtype, &t.shape, t.len)],
+            TensorPlan::Quantize(i) => layout.tensors(&self.layers[*i].spec),
+        };
+        tensors.iter().zip(planned).map(one).collect()
+    }
+
     /// Source bytes of the weight files that are rewritten.
     pub fn bytes(&self, source: &Source) -> u64 {
         self.components.iter().map(|c| source.components[c.component].bytes()).sum()

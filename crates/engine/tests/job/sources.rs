@@ -92,3 +92,16 @@ fn the_time_limit_ends_a_job_and_leaves_nothing() {
     }
     assert!(snapshot(bench.root()) == before);
 }
+
+#[test]
+fn a_read_only_config_is_written_anew_not_over_its_copy() {
+    let bench = Bench::new(&one());
+    let config = bench.model().join("config.json");
+    let mut permissions = std::fs::metadata(&config).expect("the config is there").permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&config, permissions).expect("permissions can be set");
+    bench.run("out", &json!({"minAccuracy": 0})).expect("the job succeeds");
+    let written = std::fs::metadata(bench.out("out/config.json")).expect("the config is there");
+    assert!(!written.permissions().readonly(), "the source's permissions are not the output's");
+    assert!(bench.json("out/config.json")["quantization_config"].is_object());
+}
