@@ -14,7 +14,7 @@ pub mod report;
 pub mod scheme;
 
 pub use bits::BitWidth;
-pub use cancel::{CancelToken, Cancelled};
+pub use cancel::{CancelToken, StopSource};
 pub use config::{GivenConfig, Mode, Profile, ResolvedConfig};
 pub use dtype::Dtype;
 pub use modality::Modality;

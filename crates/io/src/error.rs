@@ -1,5 +1,7 @@
 //! What can go wrong with files. Closed; every variant carries data, the engine turns it into words.
 
+use crate::fault::Site;
+use aq_core::StopSource;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,7 @@ pub enum IoOp {
     List,
     Read,
     Create,
+    Mkdir,
     Write,
     Sync,
     Rename,
@@ -29,6 +32,7 @@ impl IoOp {
             Self::List => "list",
             Self::Read => "read",
             Self::Create => "create",
+            Self::Mkdir => "mkdir",
             Self::Write => "write",
             Self::Sync => "fsync",
             Self::Rename => "rename",
@@ -36,6 +40,25 @@ impl IoOp {
             Self::Remove => "remove",
             Self::Lock => "lock",
         }
+    }
+
+    /// Where a fault on purpose can strike it.
+    pub const fn site(self) -> Option<Site> {
+        match self {
+            Self::Open | Self::Create => Some(Site::Open),
+            Self::Read => Some(Site::Read),
+            Self::Write => Some(Site::Write),
+            Self::Sync => Some(Site::Fsync),
+            Self::Rename => Some(Site::Rename),
+            Self::Mkdir => Some(Site::Mkdir),
+            Self::Remove => Some(Site::Unlink),
+            Self::Stat | Self::List | Self::Link | Self::Lock => None,
+        }
+    }
+
+    /// Whether it is done to the output, so that a full disk is told as such.
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Create | Self::Mkdir | Self::Write | Self::Sync | Self::Rename | Self::Link)
     }
 }
 
@@ -168,9 +191,15 @@ pub struct Damage {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "fields are named for what they hold")]
 pub enum IoError {
-    /// The operating system refused.
+    /// The operating system refused, as often as it was asked.
     #[error("{} {} failed", op.as_str(), path.display())]
-    File { op: IoOp, path: PathBuf, source: io::Error },
+    File { op: IoOp, path: PathBuf, attempts: u32, source: io::Error },
+    /// The job is to stop; noticed while an operation waited to be repeated.
+    #[error("the job was stopped")]
+    Stopped(StopSource),
+    /// Memory for a file's header could not be had.
+    #[error("{requested} bytes could not be allocated")]
+    OutOfMemory { requested: u64 },
     /// Something is not there.
     #[error("{} does not exist", path.display())]
     NotFound { path: PathBuf, what: Missing, referenced_by: Option<PathBuf>, source: Option<io::Error> },
@@ -198,11 +227,6 @@ pub enum IoError {
 }
 
 impl IoError {
-    /// Attaches operation and path to an operating system error.
-    pub fn file(op: IoOp, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::File { op, path: path.to_path_buf(), source }
-    }
-
     /// A damaged file without numbers.
     pub fn damaged(path: &Path, tensor: Option<&str>, defect: Defect) -> Self {
         Self::Corrupt(Box::new(Damage {

@@ -1,12 +1,11 @@
 //! The header of a safetensors file: 8 bytes of length, JSON, data. Every number is checked before it is used.
 
-use crate::error::{Defect, IoError, IoOp};
-use crate::os;
+use crate::disk::InputFile;
+use crate::error::{Defect, IoError};
 use aq_core::Dtype;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
 use std::path::Path;
 
 /// The format's own bound on the header.
@@ -51,20 +50,23 @@ impl Header {
         self.tensors.iter().find(|t| t.name == name)
     }
 
-    /// Reads and checks the header of an open file of `file_len` bytes.
-    pub fn read(file: &File, path: &Path, file_len: u64) -> Result<Self, IoError> {
+    /// Reads and checks the header of an open file.
+    pub fn read(file: &InputFile) -> Result<Self, IoError> {
+        let (path, file_len) = (file.path(), file.len());
         if file_len < 8 {
             return Err(IoError::damaged_by(path, None, Defect::TooShort, file_len, 8));
         }
         let mut prefix = [0; 8];
-        read(file, path, &mut prefix, 0)?;
+        file.read(&mut prefix, 0)?;
         let len = u64::from_le_bytes(prefix);
         let limit = MOST_HEADER_BYTES.min(file_len - 8);
         if len == 0 || len > limit {
             return Err(IoError::damaged_by(path, None, Defect::HeaderLength, len, limit));
         }
-        let mut bytes = vec![0; len as usize];
-        read(file, path, &mut bytes, 8)?;
+        let mut bytes: Vec<u8> = Vec::new();
+        bytes.try_reserve_exact(len as usize).map_err(|_| IoError::OutOfMemory { requested: len })?;
+        bytes.resize(len as usize, 0);
+        file.read(&mut bytes, 8)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| IoError::damaged(path, None, Defect::HeaderEncoding))?;
         Self::parse(text, path, 8 + len, file_len)
     }
@@ -136,14 +138,6 @@ fn tensor(name: &str, value: &Value, path: &Path, data_start: u64, data_len: u64
     }
     let shape = shape.into_iter().map(usize::try_from).collect::<Result<_, _>>().map_err(|_| overflow())?;
     Ok(TensorInfo { name: name.into(), dtype, shape, offset: data_start + begin, len: bytes })
-}
-
-/// Reads at an offset; an early end means that the file became shorter than it said.
-pub fn read(file: &File, path: &Path, buffer: &mut [u8], offset: u64) -> Result<(), IoError> {
-    os::read_exact_at(file, buffer, offset).map_err(|e| match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => IoError::damaged(path, None, Defect::ChangedWhileReading),
-        _ => IoError::file(IoOp::Read, path)(e),
-    })
 }
 
 /// The entries of a JSON object in order, doubles included: a map would drop them silently.

@@ -1,25 +1,22 @@
 //! Small JSON files: bounded, and with the path in every error.
 
-use crate::error::{IoError, IoOp, MetadataProblem};
+use crate::disk::Disk;
+use crate::error::{IoError, MetadataProblem};
 use crate::source::SPECIAL_FILE;
 use serde_json::{Map, Value};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// No config, index or metadata file is larger; a 100,000-tensor index has about 10 MB.
 const MOST_BYTES: u64 = 100_000_000;
 
 /// Reads a JSON file. Depth is bounded by the parser (128).
-pub fn read(path: &Path) -> Result<Value, IoError> {
-    let meta = std::fs::metadata(path).map_err(IoError::file(IoOp::Stat, path))?;
+pub fn read(disk: &Disk, path: &Path) -> Result<Value, IoError> {
+    let meta = disk.metadata(path)?;
     if !meta.is_file() && !meta.is_dir() {
         // Opening a FIFO would wait for a writer. A folder's own error says what it is.
         return Err(IoError::Unsupported { path: path.into(), detected: SPECIAL_FILE.into() });
     }
-    let file = File::open(path).map_err(IoError::file(IoOp::Open, path))?;
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(IoError::file(IoOp::Read, path))?;
+    let bytes = disk.read_file(path, MOST_BYTES)?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(IoError::Unsupported { path: path.into(), detected: "a JSON file of over 100 MB".into() });
     }
@@ -27,8 +24,8 @@ pub fn read(path: &Path) -> Result<Value, IoError> {
 }
 
 /// Reads a JSON file whose root must be an object.
-pub fn read_object(path: &Path) -> Result<Map<String, Value>, IoError> {
-    match read(path)? {
+pub fn read_object(disk: &Disk, path: &Path) -> Result<Map<String, Value>, IoError> {
+    match read(disk, path)? {
         Value::Object(map) => Ok(map),
         other => Err(field_type(path, None, "an object", &other)),
     }

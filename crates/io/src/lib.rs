@@ -4,7 +4,10 @@
 //! a file cut short under a mapping raises SIGBUS, which no error layer can catch.
 #![forbid(unsafe_code)]
 
+pub mod disk;
+pub mod errno;
 pub mod error;
+pub mod fault;
 pub mod header;
 pub mod json;
 pub mod layout;
@@ -13,5 +16,6 @@ pub mod output;
 pub mod source;
 pub mod weights;
 
+pub use disk::Disk;
 pub use error::{Defect, IoError, IoOp, MetadataProblem, Missing};
 pub use header::{Header, TensorInfo};

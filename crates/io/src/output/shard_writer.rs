@@ -5,9 +5,9 @@
 //! finished, since the format allows no holes. Tensors are ordered by element size, largest first: loaders view the bytes as their type in
 //! place and need them aligned.
 
-use crate::error::{IoError, IoOp};
+use crate::disk::Disk;
+use crate::error::{Defect, IoError};
 use crate::layout::OutTensor;
-use crate::os;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,6 +37,7 @@ pub struct WrittenShard {
 /// A safetensors file being written.
 #[derive(Debug)]
 pub struct ShardWriter {
+    disk: Disk,
     path: PathBuf,
     file: File,
     metadata: BTreeMap<String, String>,
@@ -46,13 +47,19 @@ pub struct ShardWriter {
 
 impl ShardWriter {
     /// Creates the file with its header and full length; positions come back in the order of `tensors`.
-    pub fn create(path: &Path, metadata: &BTreeMap<String, String>, tensors: &[OutTensor]) -> Result<(Self, Vec<Placed>), IoError> {
+    pub fn create(
+        disk: &Disk,
+        path: &Path,
+        metadata: &BTreeMap<String, String>,
+        tensors: &[OutTensor],
+    ) -> Result<(Self, Vec<Placed>), IoError> {
         let (header, placed) = layout(metadata, tensors);
         let end = placed.iter().map(|p| p.position + p.tensor.len).max().unwrap_or(header.len() as u64);
-        let file = create(path)?;
-        file.set_len(end).map_err(IoError::file(IoOp::Write, path))?;
-        os::write_all_at(&file, &header, 0).map_err(IoError::file(IoOp::Write, path))?;
-        let writer = Self { path: path.into(), file, metadata: metadata.clone(), planned: placed.clone(), end: AtomicU64::new(end) };
+        let file = disk.create_new(path)?;
+        disk.set_len(&file, path, end)?;
+        disk.write_at(&file, path, &header, 0)?;
+        let disk = disk.clone();
+        let writer = Self { disk, path: path.into(), file, metadata: metadata.clone(), planned: placed.clone(), end: AtomicU64::new(end) };
         Ok((writer, placed))
     }
 
@@ -65,7 +72,7 @@ impl ShardWriter {
     /// Writes bytes of a tensor at an offset in it.
     pub fn write(&self, placed: &Placed, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
         debug_assert!(offset + bytes.len() as u64 <= placed.tensor.len);
-        os::write_all_at(&self.file, bytes, placed.position + offset).map_err(IoError::file(IoOp::Write, &self.path))
+        self.disk.write_at(&self.file, &self.path, bytes, placed.position + offset)
     }
 
     /// Puts the file together from the tensors that count, syncs and hashes it. `check` is polled once per MiB and can end it.
@@ -73,8 +80,8 @@ impl ShardWriter {
         if last != self.planned {
             self.rebuild(last, &check)?;
         }
-        self.file.sync_all().map_err(IoError::file(IoOp::Sync, &self.path))?;
-        let len = self.file.metadata().map_err(IoError::file(IoOp::Stat, &self.path))?.len();
+        self.disk.sync(&self.file, &self.path)?;
+        let len = self.disk.metadata_of(&self.file, &self.path)?.len();
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; COPY_BYTES];
         let mut at = 0;
@@ -89,15 +96,17 @@ impl ShardWriter {
     }
 
     fn read(&self, buffer: &mut [u8], at: u64) -> Result<(), IoError> {
-        os::read_exact_at(&self.file, buffer, at).map_err(IoError::file(IoOp::Read, &self.path))
+        let n = self.disk.read_some(&self.file, &self.path, buffer, at)?;
+        if n < buffer.len() { Err(IoError::damaged(&self.path, None, Defect::ChangedWhileReading)) } else { Ok(()) }
     }
 
     fn rebuild<E: From<IoError>>(&mut self, last: &[Placed], check: &impl Fn() -> Result<(), E>) -> Result<(), E> {
         let tensors: Vec<OutTensor> = last.iter().map(|p| p.tensor.clone()).collect();
         let (header, placed) = layout(&self.metadata, &tensors);
         let path = self.path.with_extension("rebuilt");
-        let file = create(&path)?;
-        let write = |bytes: &[u8], at| os::write_all_at(&file, bytes, at).map_err(IoError::file(IoOp::Write, &path));
+        self.disk.remove(&path)?; // an interrupted job may have left one
+        let file = self.disk.create_new(&path)?;
+        let write = |bytes: &[u8], at| self.disk.write_at(&file, &path, bytes, at);
         write(&header, 0)?;
         let mut buffer = vec![0; COPY_BYTES];
         for (from, to) in last.iter().zip(&placed) {
@@ -110,14 +119,10 @@ impl ShardWriter {
                 done += n as u64;
             }
         }
-        std::fs::rename(&path, &self.path).map_err(IoError::file(IoOp::Rename, &self.path))?;
+        self.disk.rename(&path, &self.path)?;
         (self.file, self.planned) = (file, placed);
         Ok(())
     }
-}
-
-fn create(path: &Path) -> Result<File, IoError> {
-    File::options().read(true).write(true).create_new(true).open(path).map_err(IoError::file(IoOp::Create, path))
 }
 
 /// Header bytes and positions. Positions are absolute, so the header's length comes first: it is padded to 8 bytes with spaces.

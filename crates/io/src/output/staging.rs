@@ -1,189 +1,248 @@
 //! The staging folder `.{name}.aq-partial` beside the output, and the rename that makes the output appear complete or not at all.
 //!
-//! A lock file in it dies with its process: a locked folder is a running job, an unlocked one is what a dead job left, and is swept.
-//! Dropping a staging that was not committed removes it, and the parents it had created.
+//! A lock file in it dies with its process: a locked folder is a running job, an unlocked one is what a dead or interrupted job left. That
+//! is swept, or gone on with when the job resumes. A staging that was not committed is removed, and the parents it had created with it,
+//! unless what was staged is to be kept.
 
-use crate::error::{IoError, IoOp};
-use crate::os;
-use std::fs::{self, File, TryLockError};
-use std::io::{Read, Write};
+use crate::disk::{Disk, Locked};
+use crate::error::IoError;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 const LOCK: &str = "lock";
 const CONTENT: &str = "content";
 const REPLACED: &str = "replaced";
+const JOURNAL: &str = "journal.jsonl";
+
+/// What is done with an output or a staging that is there already.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Existing {
+    /// Replace the output.
+    pub overwrite: bool,
+    /// Go on with the staging, and keep it when this job fails.
+    pub resume: bool,
+}
 
 /// An output folder in the making.
 #[derive(Debug)]
 pub struct Staging {
+    disk: Disk,
     output: PathBuf,
     folder: PathBuf,
     lock: Option<File>,
-    overwrite: bool,
+    existing: Existing,
     /// Parents that did not exist, outermost first.
     created: Vec<PathBuf>,
-    /// A dead job's staging was found and removed.
+    /// An interrupted job's staging was found and removed.
     pub swept: bool,
-    committed: bool,
+    /// An interrupted job's staging was found and is gone on with.
+    pub resumed: bool,
+    settled: bool,
 }
 
 impl Staging {
     /// Creates the staging folder for `output`; refuses an existing output unless it is to be replaced.
-    pub fn create(output: &Path, overwrite: bool) -> Result<Self, IoError> {
-        let refused = || fs::symlink_metadata(output).is_ok() && !overwrite;
-        if refused() {
-            return Err(IoError::OutputExists { path: output.into() });
-        }
+    pub fn create(disk: &Disk, output: &Path, existing: Existing) -> Result<Self, IoError> {
+        let refuse = || match disk.find_link(output)? {
+            Some(_) if !existing.overwrite => Err(IoError::OutputExists { path: output.into() }),
+            _ => Ok(()),
+        };
+        refuse()?;
         let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = output.file_name().unwrap_or_default().to_string_lossy();
         let folder = parent.join(format!(".{name}.aq-partial"));
-        let created = create_parents(parent)?;
-        let mut staging = Self { output: output.into(), folder, lock: None, overwrite, created, swept: false, committed: false };
+        let created = create_parents(disk, parent)?;
+        let (disk, output) = (disk.clone(), output.to_path_buf());
+        let mut staging =
+            Self { disk, output, folder, lock: None, existing, created, swept: false, resumed: false, settled: false };
         staging.take()?;
-        if refused() {
-            return Err(IoError::OutputExists { path: output.into() }); // put back just now
+        let put_back = staging.disk.find_link(&staging.output)?.is_some() && !existing.overwrite;
+        if put_back {
+            return Err(IoError::OutputExists { path: staging.output.clone() });
         }
         Ok(staging)
     }
 
     fn take(&mut self) -> Result<(), IoError> {
-        let existed = self.folder.exists();
-        if !existed {
-            fs::create_dir(&self.folder).map_err(IoError::file(IoOp::Create, &self.folder))?;
+        let disk = self.disk.clone();
+        if disk.find(&self.folder)?.is_none() {
+            disk.create_folder(&self.folder)?;
         }
         let path = self.folder.join(LOCK);
-        let mut lock =
-            File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(IoError::file(IoOp::Create, &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let pid = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                // Not ours to remove.
-                self.committed = true;
-                return Err(IoError::Busy { path: self.output.clone(), pid });
-            }
-            Err(TryLockError::Error(e)) => return Err(IoError::file(IoOp::Lock, &path)(e)),
+        let lock = disk.open_or_create(&path)?;
+        if let Locked::Theirs = disk.lock(&lock, &path)? {
+            let mut text = [0; 20];
+            let pid = disk.read_some(&lock, &path, &mut text, 0).ok();
+            let pid = pid.and_then(|n| std::str::from_utf8(&text[..n]).ok()?.trim().parse().ok());
+            self.settled = true; // not ours to remove
+            return Err(IoError::Busy { path: self.output.clone(), pid });
         }
-        let written = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
-        written.map_err(IoError::file(IoOp::Write, &path))?;
+        disk.set_len(&lock, &path, 0)?;
+        disk.write_at(&lock, &path, std::process::id().to_string().as_bytes(), 0)?;
         self.lock = Some(lock);
         self.put_back()?;
         let content = self.content();
-        if content.exists() {
-            fs::remove_dir_all(&content).map_err(IoError::file(IoOp::Remove, &content))?;
-            self.swept = true;
+        if disk.find_link(&content)?.is_some() {
+            self.resumed = self.existing.resume && disk.is_file(&self.journal())?;
+            self.swept = !self.resumed;
         }
-        fs::create_dir(&content).map_err(IoError::file(IoOp::Create, &content))
+        if !self.resumed {
+            disk.remove(&self.journal())?;
+            disk.remove(&content)?;
+            disk.create_folder(&content)?;
+        }
+        Ok(())
     }
 
     /// Undoes a replacement that died between its two renames: the old output is the only one there is.
     fn put_back(&self) -> Result<(), IoError> {
         let old = self.folder.join(REPLACED);
-        let Ok(meta) = fs::symlink_metadata(&old) else { return Ok(()) };
-        if fs::symlink_metadata(&self.output).is_err() {
-            return fs::rename(&old, &self.output).map_err(IoError::file(IoOp::Rename, &self.output));
+        if self.disk.find_link(&old)?.is_none() {
+            return Ok(());
         }
-        let removed = if meta.is_dir() { fs::remove_dir_all(&old) } else { fs::remove_file(&old) };
-        removed.map_err(IoError::file(IoOp::Remove, &old))
+        if self.disk.find_link(&self.output)?.is_none() { self.disk.rename(&old, &self.output) } else { self.disk.remove(&old) }
     }
 
     fn content(&self) -> PathBuf {
         self.folder.join(CONTENT)
     }
 
+    /// The file in which a job notes what it has finished.
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join(JOURNAL)
+    }
+
     /// Where a file of the output is written; its folders are created.
     pub fn path(&self, relative: &Path) -> Result<PathBuf, IoError> {
         let path = self.content().join(relative);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(IoError::file(IoOp::Create, parent))?;
+            self.disk.create_folders(parent)?;
         }
         Ok(path)
     }
 
     /// Writes a small file and syncs it.
     pub fn write(&self, relative: &Path, bytes: &[u8]) -> Result<(), IoError> {
+        let path = self.fresh(relative)?;
+        self.disk.write_new(&path, bytes)
+    }
+
+    /// Carries a file over: weights may be linked, others are copied. `check` can end it.
+    pub fn carry<E: From<IoError>>(
+        &self,
+        from: &Path,
+        relative: &Path,
+        weight: bool,
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let to = self.fresh(relative)?;
+        if weight { self.disk.carry(from, &to, check) } else { self.disk.copy(from, &to, check) }
+    }
+
+    /// A place without what an interrupted job may have left there.
+    fn fresh(&self, relative: &Path) -> Result<PathBuf, IoError> {
         let path = self.path(relative)?;
-        let mut file = File::create(&path).map_err(IoError::file(IoOp::Create, &path))?;
-        file.write_all(bytes).map_err(IoError::file(IoOp::Write, &path))?;
-        file.sync_all().map_err(IoError::file(IoOp::Sync, &path))
-    }
-
-    /// Carries a file over: weights may be linked, others are copied.
-    pub fn carry(&self, from: &Path, relative: &Path, weight: bool) -> Result<(), IoError> {
-        let to = self.path(relative)?;
-        if weight {
-            os::carry(from, &to).map_err(IoError::file(IoOp::Link, &to))?;
-        } else {
-            fs::copy(from, &to).map_err(IoError::file(IoOp::Write, &to))?;
+        if self.resumed {
+            self.disk.remove(&path)?;
         }
-        File::open(&to).and_then(|f| f.sync_all()).map_err(IoError::file(IoOp::Sync, &to))
+        Ok(path)
     }
 
-    /// Syncs the folders and gives the content its name. An output that is replaced stays until the new one has its place.
-    pub fn commit(mut self) -> Result<(), IoError> {
-        let content = self.content();
-        sync_folders(&content)?;
-        let old = self.folder.join(REPLACED);
-        let replace = fs::symlink_metadata(&self.output).is_ok();
-        if replace && !self.overwrite {
+    /// Makes the content durable: the last that may take long.
+    pub fn seal(&self) -> Result<(), IoError> {
+        sync_folders(&self.disk, &self.content())
+    }
+
+    /// Gives the content its name. An output that is replaced stays until the new one has its place. What cannot be removed afterwards is
+    /// returned: the output is complete all the same.
+    pub fn commit(mut self) -> Result<Option<PathBuf>, IoError> {
+        let (disk, content, old) = (self.disk.clone(), self.content(), self.folder.join(REPLACED));
+        let replace = disk.find_link(&self.output)?.is_some();
+        if replace && !self.existing.overwrite {
             return Err(IoError::OutputExists { path: self.output.clone() }); // it appeared while the job ran
         }
         if replace {
-            fs::rename(&self.output, &old).map_err(IoError::file(IoOp::Rename, &self.output))?;
+            disk.rename(&self.output, &old)?;
         }
-        if let Err(e) = fs::rename(&content, &self.output) {
-            if replace {
-                // Put the old output back; the first failure is the one to tell.
-                let _ = fs::rename(&old, &self.output);
+        if let Err(error) = disk.rename(&content, &self.output) {
+            if replace && disk.rename(&old, &self.output).is_err() {
+                // The old output is safe in the staging; removing that would destroy it. The next job puts it back.
+                self.settled = true;
             }
-            return Err(IoError::file(IoOp::Rename, &self.output)(e));
+            return Err(error);
         }
-        self.committed = true;
-        if let Some(parent) = self.output.parent().filter(|p| !p.as_os_str().is_empty()) {
-            os::sync_folder(parent).map_err(IoError::file(IoOp::Sync, parent))?;
-        }
+        self.settled = true;
+        let parent = self.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let durable = disk.sync_folder(parent);
         drop(self.lock.take());
-        fs::remove_dir_all(&self.folder).map_err(IoError::file(IoOp::Remove, &self.folder))
+        let left = disk.remove(&self.folder).is_err().then(|| self.folder.clone());
+        durable.map(|()| left)
+    }
+
+    /// Ends a job that failed: removes what was staged, or keeps it when it is to be resumed. Returns what could not be removed.
+    pub fn discard(mut self) -> Option<PathBuf> {
+        self.clean()
+    }
+
+    /// Whether a failure keeps what was staged.
+    pub fn keeps(&self) -> bool {
+        self.existing.resume && self.disk.is_file(&self.journal()).unwrap_or(false)
+    }
+
+    fn clean(&mut self) -> Option<PathBuf> {
+        if std::mem::replace(&mut self.settled, true) {
+            return None;
+        }
+        let keeps = self.lock.is_some() && self.keeps();
+        drop(self.lock.take());
+        if keeps {
+            return None;
+        }
+        let left = self.disk.remove(&self.folder).is_err().then(|| self.folder.clone());
+        for folder in self.created.iter().rev() {
+            if self.disk.remove_empty(folder).is_err() {
+                break; // somebody else uses it by now
+            }
+        }
+        left
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if self.committed {
-            return;
-        }
-        drop(self.lock.take());
         // Nothing can be reported from here; what cannot be removed is found and swept by the next job.
-        let _ = fs::remove_dir_all(&self.folder);
-        for folder in self.created.iter().rev() {
-            let _ = fs::remove_dir(folder);
-        }
+        self.clean();
     }
 }
 
 /// Creates missing parents one by one, so that exactly those can be removed again.
-fn create_parents(parent: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let missing: Vec<&Path> = parent.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
+fn create_parents(disk: &Disk, parent: &Path) -> Result<Vec<PathBuf>, IoError> {
+    let mut missing: Vec<&Path> = Vec::new();
+    for folder in parent.ancestors().take_while(|p| !p.as_os_str().is_empty()) {
+        if disk.find(folder)?.is_some() {
+            break;
+        }
+        missing.push(folder);
+    }
     let mut created: Vec<PathBuf> = Vec::new();
     for folder in missing.into_iter().rev() {
-        if let Err(e) = fs::create_dir(folder) {
+        if let Err(error) = disk.create_folder(folder) {
             for folder in created.iter().rev() {
-                let _ = fs::remove_dir(folder);
+                let _ = disk.remove_empty(folder);
             }
-            return Err(IoError::file(IoOp::Create, folder)(e));
+            return Err(error);
         }
         created.push(folder.into());
     }
     Ok(created)
 }
 
-fn sync_folders(folder: &Path) -> Result<(), IoError> {
-    for entry in fs::read_dir(folder).map_err(IoError::file(IoOp::List, folder))? {
-        let path = entry.map_err(IoError::file(IoOp::List, folder))?.path();
-        if path.is_dir() {
-            sync_folders(&path)?;
+fn sync_folders(disk: &Disk, folder: &Path) -> Result<(), IoError> {
+    for name in disk.names(folder)? {
+        let path = folder.join(name);
+        if disk.is_folder(&path)? {
+            sync_folders(disk, &path)?;
         }
     }
-    os::sync_folder(folder).map_err(IoError::file(IoOp::Sync, folder))
+    disk.sync_folder(folder)
 }

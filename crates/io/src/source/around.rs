@@ -2,11 +2,11 @@
 
 use super::classify::{WEIGHT_EXTENSIONS, extension};
 use super::component::Component;
-use super::weight_files::{is_index, names};
-use crate::error::{IoError, IoOp};
+use super::weight_files::is_index;
+use crate::disk::Disk;
+use crate::error::IoError;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Other files are carried over below this size.
@@ -39,6 +39,7 @@ pub struct LeftOut {
 }
 
 struct Walk<'a> {
+    disk: &'a Disk,
     root: &'a Path,
     /// Weight files that are components' own.
     chosen: HashSet<PathBuf>,
@@ -52,6 +53,7 @@ struct Walk<'a> {
 
 /// Files of a folder, weights of its components included (the planner replaces those it quantizes).
 pub fn of_folder(
+    disk: &Disk,
     root: &Path,
     pipeline: Option<&Map<String, Value>>,
     components: &[Component],
@@ -60,30 +62,34 @@ pub fn of_folder(
     let indexes = components.iter().filter_map(|c| c.index.as_ref().map(|i| c.dir.join(&i.file_name))).collect();
     let named = pipeline.into_iter().flatten().filter(|(_, v)| v.as_array().is_some_and(|a| a.iter().any(Value::is_string)));
     let named = named.map(|(name, _)| root.join(name)).collect();
-    let mut walk = Walk { root, chosen, indexes, named, carried: vec![], left_out: vec![] };
+    let mut walk = Walk { disk, root, chosen, indexes, named, carried: vec![], left_out: vec![] };
     walk.folder(root, false, 0)?;
     Ok((walk.carried, walk.left_out))
 }
 
 /// What goes with a single file: its config and metadata.
-pub fn beside_file(dir: &Path) -> Vec<Carried> {
-    ["config.json", "metadata.json"]
-        .iter()
-        .map(|name| Carried { from: dir.join(name), to: name.into(), weight: false })
-        .filter(|c| c.from.is_file())
-        .collect()
+pub fn beside_file(disk: &Disk, dir: &Path) -> Result<Vec<Carried>, IoError> {
+    let mut carried = Vec::new();
+    for name in ["config.json", "metadata.json"] {
+        let from = dir.join(name);
+        if disk.is_file(&from)? {
+            carried.push(Carried { from, to: name.into(), weight: false });
+        }
+    }
+    Ok(carried)
 }
 
 impl Walk<'_> {
     fn folder(&mut self, dir: &Path, named: bool, depth: usize) -> Result<(), IoError> {
-        for name in names(dir)? {
+        for name in self.disk.names(dir)? {
             // Version control and download caches are not the model.
             if name.starts_with('.') {
                 continue;
             }
             let path = dir.join(&name);
-            let link = fs::symlink_metadata(&path).map_err(IoError::file(IoOp::Stat, &path))?;
-            let Ok(meta) = fs::metadata(&path) else {
+            let Some(link) = self.disk.find_link(&path)? else { continue };
+            // A circle of links fails here; nothing can be carried over from it.
+            let Ok(Some(meta)) = self.disk.find(&path) else {
                 self.leave(&path, "a link that leads nowhere", 0);
                 continue;
             };

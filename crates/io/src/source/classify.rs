@@ -1,8 +1,9 @@
 //! What a path is, before it is opened: opening a FIFO would block, and a pickle is never read.
 
-use crate::error::{IoError, IoOp, Missing};
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use crate::disk::Disk;
+use crate::errno;
+use crate::error::{IoError, Missing};
+use std::fs::Metadata;
 use std::path::Path;
 
 /// Extensions of weight files, ours to read or not; none of them is carried over unasked.
@@ -21,19 +22,18 @@ pub fn extension(path: &Path) -> String {
 }
 
 /// Stat that tells "not there" from other failures. Symlinks are followed.
-pub fn stat(path: &Path, what: Missing, referenced_by: Option<&Path>) -> Result<Metadata, IoError> {
-    fs::metadata(path).map_err(|e| {
-        if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
-            IoError::NotFound { path: path.into(), what, referenced_by: referenced_by.map(Into::into), source: Some(e) }
-        } else {
-            IoError::file(IoOp::Stat, path)(e)
+pub fn stat(disk: &Disk, path: &Path, what: Missing, referenced_by: Option<&Path>) -> Result<Metadata, IoError> {
+    disk.metadata(path).map_err(|e| match e {
+        IoError::File { source, .. } if errno::is_absent(&source) => {
+            IoError::NotFound { path: path.into(), what, referenced_by: referenced_by.map(Into::into), source: Some(source) }
         }
+        other => other,
     })
 }
 
 /// [`stat`], refusing anything but a regular file.
-pub fn stat_regular(path: &Path, what: Missing, referenced_by: Option<&Path>) -> Result<Metadata, IoError> {
-    let meta = stat(path, what, referenced_by)?;
+pub fn stat_regular(disk: &Disk, path: &Path, what: Missing, referenced_by: Option<&Path>) -> Result<Metadata, IoError> {
+    let meta = stat(disk, path, what, referenced_by)?;
     if meta.is_file() {
         return Ok(meta);
     }
@@ -42,9 +42,10 @@ pub fn stat_regular(path: &Path, what: Missing, referenced_by: Option<&Path>) ->
 }
 
 /// What a file that is not safetensors is, from its extension and first bytes.
-pub fn detect_foreign(path: &Path) -> Result<Option<String>, IoError> {
-    let mut first = Vec::new();
-    File::open(path).map_err(IoError::file(IoOp::Open, path))?.take(8).read_to_end(&mut first).map_err(IoError::file(IoOp::Read, path))?;
+pub fn detect_foreign(disk: &Disk, path: &Path) -> Result<Option<String>, IoError> {
+    let mut first = [0; 8];
+    let n = disk.read_some(&disk.open(path)?, path, &mut first, 0)?;
+    let first = &first[..n];
     let extension = extension(path);
     Ok(if PICKLE_EXTENSIONS.contains(&extension.as_str()) || first.starts_with(b"PK\x03\x04") {
         Some("a pickled checkpoint".into())

@@ -3,6 +3,7 @@
 use super::shard::Shard;
 use super::shard_index::ShardIndex;
 use super::weight_files::{self, WeightFiles};
+use crate::disk::Disk;
 use crate::error::IoError;
 use crate::header::TensorInfo;
 use crate::json;
@@ -30,17 +31,17 @@ pub struct Component {
 
 impl Component {
     /// Opens a folder; `None` where it has no weights.
-    pub fn open(dir: &Path, name: &str, declared: Option<(String, String)>) -> Result<Option<Self>, IoError> {
-        let Some(WeightFiles { shards, index }) = weight_files::open(dir)? else { return Ok(None) };
-        let (config, quantization) = configs(dir)?;
+    pub fn open(disk: &Disk, dir: &Path, name: &str, declared: Option<(String, String)>) -> Result<Option<Self>, IoError> {
+        let Some(WeightFiles { shards, index }) = weight_files::open(disk, dir)? else { return Ok(None) };
+        let (config, quantization) = configs(disk, dir)?;
         Ok(Some(Self { name: name.into(), dir: dir.into(), declared, config, quantization, shards, index }))
     }
 
     /// A single file, with the `config.json` beside it.
-    pub fn of_file(path: &Path) -> Result<Self, IoError> {
+    pub fn of_file(disk: &Disk, path: &Path) -> Result<Self, IoError> {
         let dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        let (config, quantization) = configs(&dir)?;
-        Ok(Self { name: String::new(), dir, declared: None, config, quantization, shards: vec![Shard::open(path, None)?], index: None })
+        let (config, quantization) = configs(disk, &dir)?;
+        Ok(Self { name: String::new(), dir, declared: None, config, quantization, shards: vec![Shard::open(disk, path, None)?], index: None })
     }
 
     /// The class of the model: diffusers' `_class_name`, transformers' first architecture, or what the pipeline says.
@@ -87,10 +88,10 @@ impl Component {
 
 type Object = Map<String, Value>;
 
-fn configs(dir: &Path) -> Result<(Option<Object>, Option<Object>), IoError> {
+fn configs(disk: &Disk, dir: &Path) -> Result<(Option<Object>, Option<Object>), IoError> {
     let read = |name: &str| {
         let path = dir.join(name);
-        if path.exists() { json::read_object(&path).map(Some) } else { Ok(None) }
+        if disk.find(&path)?.is_some() { json::read_object(disk, &path).map(Some) } else { Ok(None) }
     };
     let Some(config) = read("config.json")? else { return Ok((None, read("quantization_config.json")?)) };
     let quantization = config.get("quantization_config").and_then(Value::as_object).cloned();

@@ -5,6 +5,7 @@ use super::classify::{detect_foreign, stat, stat_regular};
 use super::component::Component;
 use super::shard_index::stays_inside;
 use super::weight_files::no_weights;
+use crate::disk::Disk;
 use crate::error::{IoError, MetadataProblem, Missing};
 use crate::json;
 use serde_json::{Map, Value};
@@ -59,20 +60,20 @@ pub struct Source {
 }
 
 /// Opens a model: finds its parts and reads their headers.
-pub fn open(path: &Path) -> Result<Source, IoError> {
-    let meta = stat(path, Missing::Model, None)?;
-    if meta.is_dir() { open_folder(path) } else { open_file(path) }
+pub fn open(disk: &Disk, path: &Path) -> Result<Source, IoError> {
+    let meta = stat(disk, path, Missing::Model, None)?;
+    if meta.is_dir() { open_folder(disk, path) } else { open_file(disk, path) }
 }
 
-fn open_file(path: &Path) -> Result<Source, IoError> {
-    stat_regular(path, Missing::Model, None)?;
-    if let Some(detected) = detect_foreign(path)? {
+fn open_file(disk: &Disk, path: &Path) -> Result<Source, IoError> {
+    stat_regular(disk, path, Missing::Model, None)?;
+    if let Some(detected) = detect_foreign(disk, path)? {
         return Err(IoError::Unsupported { path: path.into(), detected });
     }
-    let component = Component::of_file(path)?;
+    let component = Component::of_file(disk, path)?;
     let root = component.dir.clone();
-    let metadata = metadata(&root)?;
-    let carried = around::beside_file(&root);
+    let metadata = metadata(disk, &root)?;
+    let carried = around::beside_file(disk, &root)?;
     Ok(Source {
         path: path.into(),
         root,
@@ -86,28 +87,28 @@ fn open_file(path: &Path) -> Result<Source, IoError> {
     })
 }
 
-fn open_folder(root: &Path) -> Result<Source, IoError> {
+fn open_folder(disk: &Disk, root: &Path) -> Result<Source, IoError> {
     let index = root.join("model_index.json");
-    let pipeline = if index.exists() { Some(json::read_object(&index)?) } else { None };
+    let pipeline = if disk.find(&index)?.is_some() { Some(json::read_object(disk, &index)?) } else { None };
     let components = match &pipeline {
-        Some(map) => pipeline_components(root, &index, map)?,
-        None => Component::open(root, "", None)?.into_iter().collect(),
+        Some(map) => pipeline_components(disk, root, &index, map)?,
+        None => Component::open(disk, root, "", None)?.into_iter().collect(),
     };
     if components.is_empty() {
-        return Err(no_weights(root));
+        return Err(no_weights(disk, root));
     }
     let kind = match &pipeline {
         Some(_) => SourceKind::Pipeline,
         None if components.iter().any(Component::is_transformers) => SourceKind::Transformers,
         None => SourceKind::Component,
     };
-    let metadata = metadata(root)?;
-    let (carried, left_out) = around::of_folder(root, pipeline.as_ref(), &components)?;
+    let metadata = metadata(disk, root)?;
+    let (carried, left_out) = around::of_folder(disk, root, pipeline.as_ref(), &components)?;
     Ok(Source {
         path: root.into(),
         root: root.into(),
         kind,
-        prediction: prediction(root)?,
+        prediction: prediction(disk, root)?,
         pipeline,
         metadata,
         components,
@@ -117,7 +118,7 @@ fn open_folder(root: &Path) -> Result<Source, IoError> {
 }
 
 /// Every `name: [library, class]` of the index whose folder has weights; `[null, null]` parts are absent.
-fn pipeline_components(root: &Path, index: &Path, map: &Map<String, Value>) -> Result<Vec<Component>, IoError> {
+fn pipeline_components(disk: &Disk, root: &Path, index: &Path, map: &Map<String, Value>) -> Result<Vec<Component>, IoError> {
     let mut components = Vec::new();
     for (name, value) in map {
         let Some([library, class]) = value.as_array().map(Vec::as_slice).and_then(|a| <&[Value; 2]>::try_from(a).ok()) else { continue };
@@ -127,26 +128,26 @@ fn pipeline_components(root: &Path, index: &Path, map: &Map<String, Value>) -> R
             return Err(IoError::Metadata { path: index.into(), field: Some(name.clone()), problem });
         }
         let dir = root.join(name);
-        if dir.is_dir() {
-            components.extend(Component::open(&dir, name, Some((library.into(), class.into())))?);
+        if disk.is_folder(&dir)? {
+            components.extend(Component::open(disk, &dir, name, Some((library.into(), class.into())))?);
         }
     }
     Ok(components)
 }
 
-fn metadata(root: &Path) -> Result<Option<Map<String, Value>>, IoError> {
+fn metadata(disk: &Disk, root: &Path) -> Result<Option<Map<String, Value>>, IoError> {
     let path = root.join("metadata.json");
     // A link that leads nowhere is no metadata; a folder of that name is an error, which reading it reports.
-    if path.exists() { json::read_object(&path).map(Some) } else { Ok(None) }
+    if disk.find(&path)?.is_some() { json::read_object(disk, &path).map(Some) } else { Ok(None) }
 }
 
 /// `prediction_type` of the scheduler's config; flow-matching schedulers may carry the field without meaning it.
-fn prediction(root: &Path) -> Result<Option<String>, IoError> {
+fn prediction(disk: &Disk, root: &Path) -> Result<Option<String>, IoError> {
     let path = root.join("scheduler").join("scheduler_config.json");
-    if !path.is_file() {
+    if !disk.is_file(&path)? {
         return Ok(None);
     }
-    let config = json::read_object(&path)?;
+    let config = json::read_object(disk, &path)?;
     let text = |key: &str| config.get(key).and_then(Value::as_str);
     let flow = text("_class_name").is_some_and(|c| c.contains("Flow"));
     Ok(if flow { None } else { text("prediction_type").map(str::to_owned) })

@@ -1,5 +1,6 @@
 //! `*.safetensors.index.json`: which shard holds which tensor.
 
+use crate::disk::Disk;
 use crate::error::{IoError, MetadataProblem};
 use crate::json;
 use serde_json::{Map, Value};
@@ -18,8 +19,8 @@ pub struct ShardIndex {
 
 impl ShardIndex {
     /// Reads an index; no name in it may lead out of the folder.
-    pub fn read(path: &Path) -> Result<Self, IoError> {
-        let mut root = json::read_object(path)?;
+    pub fn read(disk: &Disk, path: &Path) -> Result<Self, IoError> {
+        let mut root = json::read_object(disk, path)?;
         let field = "weight_map";
         let missing = || IoError::Metadata { path: path.into(), field: Some(field.into()), problem: MetadataProblem::FieldMissing };
         let map = match root.get(field).ok_or_else(missing)? {

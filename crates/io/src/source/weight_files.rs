@@ -3,8 +3,8 @@
 use super::classify::{PICKLE_EXTENSIONS, extension};
 use super::shard::Shard;
 use super::shard_index::ShardIndex;
-use crate::error::{IoError, IoOp, MetadataProblem, Missing};
-use std::fs;
+use crate::disk::Disk;
+use crate::error::{IoError, MetadataProblem, Missing};
 use std::path::Path;
 
 const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
@@ -26,33 +26,22 @@ pub fn is_index(name: &str) -> bool {
     name.contains(INDEX_INFIX) && name.ends_with(".json")
 }
 
-/// File names in a folder, sorted.
-pub fn names(dir: &Path) -> Result<Vec<String>, IoError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(IoError::file(IoOp::List, dir))? {
-        let entry = entry.map_err(IoError::file(IoOp::List, dir))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
-}
-
 /// Opens the weights of a folder; `None` where it has none.
-pub fn open(dir: &Path) -> Result<Option<WeightFiles>, IoError> {
-    let names = names(dir)?;
+pub fn open(disk: &Disk, dir: &Path) -> Result<Option<WeightFiles>, IoError> {
+    let names = disk.names(dir)?;
     let indexes: Vec<&String> = names.iter().filter(|n| is_index(n)).collect();
     if let Some(index) = choose(dir, &indexes, &STEMS.map(|s| format!("{s}{INDEX_SUFFIX}")))? {
-        return open_index(dir, &index).map(Some);
+        return open_index(disk, dir, &index).map(Some);
     }
     let exact: Vec<String> = STEMS.iter().map(|s| format!("{s}.safetensors")).collect();
     let files: Vec<&String> = names.iter().filter(|n| n.ends_with(".safetensors")).collect();
     let usual: Vec<&String> = files.iter().copied().filter(|n| STEMS.iter().any(|s| n.starts_with(&format!("{s}.")))).collect();
     if let Some(name) = choose(dir, &usual, &exact)? {
-        return Ok(Some(WeightFiles { shards: vec![Shard::open(&dir.join(name), None)?], index: None }));
+        return Ok(Some(WeightFiles { shards: vec![Shard::open(disk, &dir.join(name), None)?], index: None }));
     }
     let mut weights = Vec::new();
     for name in files {
-        let shard = Shard::open(&dir.join(name), None)?;
+        let shard = Shard::open(disk, &dir.join(name), None)?;
         if !shard.header.metadata.get("format").is_some_and(|f| f.starts_with("arrow-quant-")) {
             weights.push(shard);
         }
@@ -79,12 +68,12 @@ fn ambiguous(dir: &Path, candidates: Vec<String>) -> IoError {
     IoError::Metadata { path: dir.into(), field: None, problem: MetadataProblem::Ambiguous { candidates } }
 }
 
-fn open_index(dir: &Path, name: &str) -> Result<WeightFiles, IoError> {
+fn open_index(disk: &Disk, dir: &Path, name: &str) -> Result<WeightFiles, IoError> {
     let path = dir.join(name);
-    let index = ShardIndex::read(&path)?;
+    let index = ShardIndex::read(disk, &path)?;
     let mut shards = Vec::new();
     for file in index.shards() {
-        let mut shard = Shard::open(&dir.join(&file), Some(&path))?;
+        let mut shard = Shard::open(disk, &dir.join(&file), Some(&path))?;
         shard.file_name = file; // with its subfolder, as the index has it
         shards.push(shard);
     }
@@ -103,14 +92,14 @@ fn open_index(dir: &Path, name: &str) -> Result<WeightFiles, IoError> {
 }
 
 /// The error for a folder without weights: a pickle is named as such.
-pub fn no_weights(dir: &Path) -> IoError {
-    let pickle = names(dir).ok().and_then(|names| names.into_iter().find(|n| is_pickle(&dir.join(n))));
+pub fn no_weights(disk: &Disk, dir: &Path) -> IoError {
+    let pickle = disk.names(dir).ok().and_then(|names| names.into_iter().find(|n| is_pickle(disk, &dir.join(n))));
     match pickle {
         Some(name) => IoError::Unsupported { path: dir.join(name), detected: "a pickled checkpoint".into() },
         None => IoError::NotFound { path: dir.into(), what: Missing::Weights, referenced_by: None, source: None },
     }
 }
 
-fn is_pickle(path: &Path) -> bool {
-    path.is_file() && PICKLE_EXTENSIONS.contains(&extension(path).as_str())
+fn is_pickle(disk: &Disk, path: &Path) -> bool {
+    disk.is_file(path).unwrap_or(false) && PICKLE_EXTENSIONS.contains(&extension(path).as_str())
 }

@@ -1,0 +1,106 @@
+//! A file that is read during the whole job, with the means to notice that it is no longer the one that was opened.
+
+use super::{Disk, Failed};
+use crate::errno;
+use crate::error::{Defect, IoError, IoOp};
+use crate::os;
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::SystemTime;
+
+/// What tells one version of a file from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Identity {
+    len: u64,
+    modified: Option<SystemTime>,
+    /// Device and inode.
+    place: Option<(u64, u64)>,
+}
+
+impl Identity {
+    fn of(meta: &Metadata) -> Self {
+        Self { len: meta.len(), modified: meta.modified().ok(), place: os::place(meta) }
+    }
+}
+
+/// An open input.
+#[derive(Debug)]
+pub struct InputFile {
+    path: PathBuf,
+    disk: Disk,
+    file: RwLock<File>,
+    identity: Identity,
+    reopened: AtomicBool,
+}
+
+impl InputFile {
+    /// Opens a file for positioned reads.
+    pub fn open(disk: &Disk, path: &Path) -> Result<Self, IoError> {
+        let file = disk.open(path)?;
+        let meta = disk.metadata_of(&file, path)?;
+        let (path, disk) = (path.to_path_buf(), disk.clone());
+        Ok(Self { path, disk, file: RwLock::new(file), identity: Identity::of(&meta), reopened: AtomicBool::new(false) })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes when it was opened.
+    pub const fn len(&self) -> u64 {
+        self.identity.len
+    }
+
+    /// Whether it had no bytes.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `buffer` from `offset`; an early end means that the file became shorter than it was.
+    pub fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), IoError> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let n = self.disk.run(IoOp::Read, &self.path, |short| {
+                let rest = &mut buffer[done..];
+                let end = if short { rest.len().div_ceil(2) } else { rest.len() };
+                let read = os::read_at(&self.file.read().unwrap_or_else(PoisonError::into_inner), &mut rest[..end], offset + done as u64);
+                read.or_else(|e| self.failed(e))
+            })?;
+            if n == 0 {
+                return Err(IoError::damaged(&self.path, None, Defect::ChangedWhileReading));
+            }
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// A stale handle (NFS) never works again, but the file may: it is opened anew once, if it is still the same.
+    fn failed(&self, error: io::Error) -> Result<usize, Failed> {
+        if errno::name(&error) == "ESTALE" && !self.reopened.swap(true, Ordering::Relaxed) {
+            let file = File::open(&self.path)?;
+            if Identity::of(&file.metadata()?) != self.identity {
+                return Err(Failed::Final(IoError::damaged(&self.path, None, Defect::ChangedWhileReading)));
+            }
+            *self.file.write().unwrap_or_else(PoisonError::into_inner) = file;
+        }
+        Err(Failed::System(error))
+    }
+
+    /// Fails if length, time stamp or place are no longer those of the start: what was read may be of two versions. The path is asked
+    /// too: a file put in its place leaves the open one as it was.
+    pub fn check_unchanged(&self) -> Result<(), IoError> {
+        let open = self.disk.metadata_of(&self.file.read().unwrap_or_else(PoisonError::into_inner), &self.path)?;
+        for meta in [Some(open), self.disk.find(&self.path)?] {
+            let now = meta.as_ref().map(Identity::of);
+            if now.as_ref() != Some(&self.identity) {
+                let found = now.map_or_else(|| "nothing".into(), |n| n.len.to_string());
+                return Err(IoError::damaged_by(&self.path, None, Defect::ChangedWhileReading, found, self.identity.len));
+            }
+        }
+        Ok(())
+    }
+}
