@@ -71,13 +71,11 @@ impl CancelToken {
     /// The point of no return: `Err` when the stop came first, else no stop counts any more.
     pub fn commit(&self) -> Result<(), StopSource> {
         let mut state = self.state();
-        match state.stop {
-            Some(source) => Err(source),
-            None => {
-                state.committing = true;
-                Ok(())
-            }
+        if let Some(source) = state.stop {
+            return Err(source);
         }
+        state.committing = true;
+        Ok(())
     }
 
     /// Sleeps for `duration`; `Err` as soon as the stop is asked for.

@@ -18,5 +18,5 @@ pub use cancel::{CancelToken, StopSource};
 pub use config::{GivenConfig, Mode, Profile, ResolvedConfig};
 pub use dtype::Dtype;
 pub use modality::Modality;
-pub use progress::{Phase, ProgressEvent, ProgressSink};
+pub use progress::{Notice, Numbered, Phase, ProgressEvent, ProgressSink};
 pub use scheme::{Geometry, Method, ScaleDtype, Scheme, ZeroKind, group_for};

@@ -1,5 +1,7 @@
 //! What a running job tells of itself.
 
+use crate::bits::BitWidth;
+use crate::report::{Degradation, Retry};
 use serde::Serialize;
 
 /// Where a job stands.
@@ -70,10 +72,38 @@ pub struct ProgressEvent {
     pub r#final: bool,
 }
 
+/// Something that happened once and must be told, unlike progress, which only has to be recent.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[expect(missing_docs, reason = "fields are those of the events in the error specification, section 8")]
+pub enum Notice {
+    /// A file operation is repeated.
+    Retry(Retry),
+    /// A step down in memory or device.
+    Degrade(Degradation),
+    /// A layer missed the threshold and is tried wider.
+    Fallback { layer: String, from: BitWidth, to: BitWidth, similarity: f64, threshold: f64 },
+    /// A circuit breaker changed.
+    Breaker { device: String, from: &'static str, to: &'static str, open_ms: Option<u64> },
+}
+
+/// A notice with its place in the job: it may come twice, live and with the outcome.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Numbered {
+    /// From 1.
+    pub seq: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub notice: Notice,
+}
+
 /// Receives progress events, on any thread of the job.
 pub trait ProgressSink: Send + Sync {
     /// Takes one event; must not block.
     fn event(&self, event: ProgressEvent);
+
+    /// Takes one notice; must not block. The outcome holds all of them again.
+    fn notice(&self, _notice: &Numbered) {}
 }
 
 /// For callers who do not listen.

@@ -2,7 +2,7 @@
 
 use crate::bits::BitWidth;
 use crate::scheme::{Method, ScaleDtype};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A warning: something the user should know, that did not end the job.
@@ -68,7 +68,7 @@ pub struct Fallback {
 }
 
 /// How a layer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LayerOutcome {
     /// At the planned width.
@@ -134,11 +134,72 @@ pub struct ComponentReport {
     pub parameters: u64,
 }
 
+/// A file operation that was repeated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// The operation, as in messages.
+    pub op: &'static str,
+    /// The file.
+    pub path: String,
+    /// What went wrong.
+    pub errno: String,
+    /// The try that failed, from 1.
+    pub attempt: u32,
+    /// Milliseconds waited before the next.
+    pub delay_ms: f64,
+}
+
+/// A step down that changed no byte of the output.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Degradation {
+    /// `memory` or `device`.
+    pub what: &'static str,
+    /// Before.
+    pub from: String,
+    /// After.
+    pub to: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a failed job had done.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartialReport {
+    /// The configuration after defaults, once it was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_config: Option<Value>,
+    /// Layers that were finished, in the order in which they were.
+    pub layers: Vec<LayerReport>,
+    /// Failures of other layers, in plan order; the error itself is not among them.
+    pub failures: Vec<OtherFailure>,
+    /// Repeated operations.
+    pub retries: Vec<Retry>,
+    /// Steps down.
+    pub degradations: Vec<Degradation>,
+    /// Warnings so far.
+    pub warnings: Vec<Warning>,
+}
+
+/// A failure that was not the one told.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OtherFailure {
+    /// The tensor at hand.
+    pub layer: String,
+    /// Its code.
+    pub code: &'static str,
+    /// Its sentence.
+    pub message: String,
+}
+
 /// What did the arithmetic.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BackendReport {
-    /// `cpu`.
-    pub device: &'static str,
+    /// `cpu`, or the device.
+    pub device: String,
+    /// Why it is this one.
+    pub reason: String,
     /// Kernel level.
     pub simd: &'static str,
     /// Worker threads.
@@ -187,6 +248,10 @@ pub struct QuantizeReport {
     pub layers: Vec<LayerReport>,
     /// Layers and files left alone, with the reason.
     pub skipped: Vec<Skipped>,
+    /// Repeated file operations.
+    pub retries: Vec<Retry>,
+    /// Steps down in memory or device.
+    pub degradations: Vec<Degradation>,
     /// Warnings.
     pub warnings: Vec<Warning>,
     /// The configuration after defaults.

@@ -6,12 +6,14 @@ use crate::modality;
 use crate::rules::{Action, rules};
 use aq_core::{Modality, Phase};
 use aq_io::TensorInfo;
+use aq_io::disk::DEFAULT_RETRIES;
 use aq_io::source::{self, Component};
 use aq_io::weights::parameters;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What a model is.
 #[derive(Debug, Serialize)]
@@ -55,9 +57,9 @@ struct LayerView {
 }
 
 /// Reads the headers of a model. An unknown modality is not an error here: it is what the caller wants to find out.
-pub fn inspect(path: &Path, option: Option<Modality>, control: &Control) -> Result<Inspection, QuantError> {
+pub fn inspect(path: &Path, option: Option<Modality>, control: &Arc<Control>) -> Result<Inspection, QuantError> {
     control.enter(Phase::Open)?;
-    let source = source::open(path)?;
+    let source = source::open(&control.disk(DEFAULT_RETRIES), path)?;
     let search = modality::search(&source, option)?;
     let class_name = source.pipeline.as_ref().and_then(|p| p.get("_class_name")).and_then(Value::as_str).map(str::to_owned);
     let class_name = class_name.or_else(|| source.components.first().and_then(Component::class_name));

@@ -4,13 +4,18 @@
 #![forbid(unsafe_code)]
 
 pub mod control;
+pub mod device;
 pub mod error;
+pub mod guard;
 pub mod inspect;
 pub mod job;
+pub mod ledger;
+pub mod memory;
 pub mod modality;
 pub mod plan;
 pub mod progress;
 pub mod rules;
+pub mod supervise;
 pub mod tensor;
 pub mod validate;
 

@@ -4,6 +4,7 @@
 //! layer. Never more than 20 a second but for phase changes.
 
 use aq_core::{Phase, ProgressEvent, ProgressSink};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,12 +35,14 @@ pub struct Reporter {
     sink: Arc<dyn ProgressSink>,
     started: Instant,
     state: Mutex<State>,
+    retries: AtomicU64,
+    degradations: AtomicU64,
 }
 
 impl Reporter {
     /// Starts at phase `config`, which is announced by the first [`Reporter::enter`].
     pub fn new(sink: Arc<dyn ProgressSink>, started: Instant) -> Self {
-        Self { sink, started, state: Mutex::default() }
+        Self { sink, started, state: Mutex::default(), retries: AtomicU64::new(0), degradations: AtomicU64::new(0) }
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -50,6 +53,16 @@ impl Reporter {
     /// The phase now.
     pub fn phase(&self) -> Phase {
         self.with(|s| s.phase)
+    }
+
+    /// Counts a repeated file operation.
+    pub fn count_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a step down in memory or device.
+    pub fn count_degradation(&self) {
+        self.degradations.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Layers finished so far.
@@ -125,8 +138,8 @@ impl Reporter {
             bytes_total: s.bytes_total,
             elapsed_ms: elapsed.as_millis() as u64,
             eta_ms,
-            retries: 0,
-            degradations: 0,
+            retries: self.retries.load(Ordering::Relaxed),
+            degradations: self.degradations.load(Ordering::Relaxed),
             message,
             r#final: false,
         });

@@ -1,7 +1,6 @@
 //! One tensor in memory: the same kernels, without files.
 
 use crate::error::{QuantError, ShapeSubject};
-use crate::job::row_blocks;
 use aq_core::report::Figures;
 use aq_core::{BitWidth, Dtype, GivenConfig, Method, Mode, ScaleDtype};
 use aq_io::layout::LayerSpec;
@@ -100,7 +99,7 @@ fn encode(spec: &LayerSpec, data: &[f32], tuning: Tuning) -> Encoded {
         flags: RowFlags::default(),
     };
     let (mut scratch, mut decoded) = (Scratch::default(), vec![0.0; g.row()]);
-    for i in row_blocks(g).iter().flat_map(|b| b.first..b.first + b.rows) {
+    for i in 0..g.out {
         let (r, s) = (i * g.row()..(i + 1) * g.row(), i * n..(i + 1) * n);
         let flags =
             codec.encode(&data[r.clone()], &mut scratch, &mut e.codes[r.clone()], &mut e.scales[s.clone()], &mut e.zeros[s.clone()]);

@@ -5,6 +5,7 @@ use crate::error::{QuantError, ShapeSubject};
 use crate::job::{Block, manifest, pool, row_blocks};
 use aq_core::report::{Figures, Warning, megabytes};
 use aq_core::{BitWidth, Geometry, Phase};
+use aq_io::disk::DEFAULT_RETRIES;
 use aq_io::error::Missing;
 use aq_io::source::{self, Component, Source};
 use aq_io::weights::{Weight, weights};
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Two models to compare.
 #[derive(Debug, Clone)]
@@ -67,13 +69,14 @@ struct Pair<'a> {
 }
 
 /// Compares two models. A low similarity is a result, not an error; differing shapes or missing layers are errors.
-pub fn validate(request: &ValidateRequest, control: &Control) -> Result<Validation, QuantError> {
+pub fn validate(request: &ValidateRequest, control: &Arc<Control>) -> Result<Validation, QuantError> {
     control.enter(Phase::Open)?;
-    let original = source::open(&request.original)?;
-    let quantized = source::open(&request.quantized)?;
+    let disk = control.disk(DEFAULT_RETRIES);
+    let original = source::open(&disk, &request.original)?;
+    let quantized = source::open(&disk, &request.quantized)?;
     control.enter(Phase::Plan)?;
     // A manifest that cannot be read tells nothing; the weights are compared all the same.
-    let manifest = manifest::read(&quantized).unwrap_or_default();
+    let manifest = manifest::read(&disk, &quantized).unwrap_or_default();
     let (pairs, compared) = pairs(&original, &quantized, manifest.as_ref())?;
     let bytes: usize = pairs.iter().map(|p| 4 * p.geometry.numel()).sum();
     control.progress.plan(pairs.len() as u64, bytes as u64);
@@ -155,7 +158,7 @@ fn compare(pair: &Pair<'_>, control: &Control) -> Result<(RowSums, f64), QuantEr
         control.progress.bytes(&pair.name, 4 * w.len() as u64);
         Ok(w.chunks_exact(row).zip(v.chunks_exact(row)).map(|(w, v)| RowSums::of(w, v)).collect())
     };
-    let blocks: Vec<Vec<RowSums>> = row_blocks(pair.geometry).par_iter().map(one).collect::<Result<_, QuantError>>()?;
+    let blocks: Vec<Vec<RowSums>> = row_blocks(pair.geometry, 4).par_iter().map(one).collect::<Result<_, QuantError>>()?;
     let (mut total, mut worst) = (RowSums::default(), 1.0);
     for sums in blocks.iter().flatten() {
         total.add(sums);

@@ -3,6 +3,7 @@
 use aq_core::Modality;
 use aq_engine::QuantError;
 use aq_engine::modality::{Found, detect};
+use aq_io::Disk;
 use aq_io::MetadataProblem;
 use aq_io::source::open;
 use aq_testkit::SafetensorsFile;
@@ -43,7 +44,7 @@ fn folder(places: &Places) -> TempDir {
 }
 
 fn found_in(path: &Path, option: Option<Modality>) -> Result<Found, QuantError> {
-    detect(&open(path)?, option)
+    detect(&open(&Disk::default(), path)?, option)
 }
 
 fn found(places: &Places, option: Option<Modality>) -> Result<Found, QuantError> {

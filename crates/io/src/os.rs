@@ -55,6 +55,19 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Bytes that this process's container may use; `None` without one, or where the system does not tell.
+pub fn memory_limit() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        // Version 2 writes `max`, version 1 a number near 2^63, where there is no limit.
+        let read = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        let limit = read("/sys/fs/cgroup/memory.max").or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"))?;
+        (limit < 1 << 60).then_some(limit)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// Bytes free for this user where `path` will be; `None` where the system does not tell.
 pub fn available_space(path: &Path) -> Option<u64> {
     let absolute = std::path::absolute(path).ok()?;

@@ -1,5 +1,6 @@
 //! Which files are a model's weights, what else belongs to it, and what stays behind.
 
+use aq_io::Disk;
 use aq_io::error::{IoError, MetadataProblem, Missing};
 use aq_io::source::{Source, SourceKind, open};
 use aq_testkit::SafetensorsFile;
@@ -46,7 +47,7 @@ fn usual_names_go_before_others() {
         (&["model-merged.safetensors"], "model-merged.safetensors"),
     ] {
         let dir = folder(files);
-        let source = open(dir.path()).unwrap();
+        let source = open(&Disk::default(), dir.path()).unwrap();
         assert_eq!(chosen(&source), [want], "{files:?}");
         assert_eq!(source.kind, SourceKind::Component);
     }
@@ -60,7 +61,7 @@ fn several_candidates_are_an_error_that_lists_them() {
         &["diffusion_pytorch_model.safetensors", "model.safetensors"],
     ] {
         let dir = folder(files);
-        match open(dir.path()) {
+        match open(&Disk::default(), dir.path()) {
             Err(IoError::Metadata { path, problem: MetadataProblem::Ambiguous { candidates }, .. }) => {
                 assert_eq!((path, candidates), (dir.path().to_owned(), files.iter().map(|f| (*f).to_owned()).collect()));
             }
@@ -76,12 +77,12 @@ fn calibration_and_reference_files_do_not_count() {
         let file = one("x@0").metadata("format", &format!("arrow-quant-{kind}"));
         file.write(&dir.path().join(format!("{kind}.safetensors")));
     }
-    let source = open(dir.path()).unwrap();
+    let source = open(&Disk::default(), dir.path()).unwrap();
     assert_eq!(chosen(&source), ["weights.safetensors"]);
     assert_eq!(left_out(&source).len(), 2, "and they are not carried over silently");
     // alone they are no model
     std::fs::remove_file(dir.path().join("weights.safetensors")).unwrap();
-    assert!(matches!(open(dir.path()), Err(IoError::NotFound { what: Missing::Weights, .. })));
+    assert!(matches!(open(&Disk::default(), dir.path()), Err(IoError::NotFound { what: Missing::Weights, .. })));
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn an_index_goes_before_everything() {
     let shard = |i: usize| format!("model-0000{i}-of-00002.safetensors");
     let map = [2, 1].map(|i| (shard(i), shard(i)));
     text(&dir.path().join("model.safetensors.index.json"), &index(32, &map));
-    let source = open(dir.path()).unwrap();
+    let source = open(&Disk::default(), dir.path()).unwrap();
     assert_eq!(chosen(&source), ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]);
     let weight_map = &source.components[0].index.as_ref().unwrap().weight_map;
     assert_eq!(weight_map[0].0, shard(2), "the index keeps its order");
@@ -102,14 +103,14 @@ fn an_index_goes_before_everything() {
 fn pickles_are_refused_and_never_preferred() {
     let dir = TempDir::new().unwrap();
     text(&dir.path().join("diffusion_pytorch_model.bin"), "PK\u{3}\u{4}");
-    match open(dir.path()) {
+    match open(&Disk::default(), dir.path()) {
         Err(IoError::Unsupported { path, detected }) => {
             assert!(path.ends_with("diffusion_pytorch_model.bin") && detected.contains("pickle"));
         }
         other => unreachable!("{other:?}"),
     }
     one("a.weight").write(&dir.path().join("diffusion_pytorch_model.safetensors"));
-    let source = open(dir.path()).unwrap();
+    let source = open(&Disk::default(), dir.path()).unwrap();
     assert_eq!(chosen(&source), ["diffusion_pytorch_model.safetensors"]);
     assert_eq!(left_out(&source)[0].0, "diffusion_pytorch_model.bin");
 }
@@ -119,7 +120,7 @@ fn a_single_file_takes_its_config_along() {
     let dir = folder(&["a.safetensors", "b.safetensors"]);
     text(&dir.path().join("config.json"), "{\"_class_name\": \"UNet2DModel\"}");
     text(&dir.path().join("readme.md"), "x");
-    let source = open(&dir.path().join("b.safetensors")).unwrap();
+    let source = open(&Disk::default(), &dir.path().join("b.safetensors")).unwrap();
     assert_eq!((source.kind, chosen(&source)), (SourceKind::File, vec!["b.safetensors"]));
     assert_eq!(source.components[0].class_name().as_deref(), Some("UNet2DModel"));
     assert_eq!(carried(&source), [("config.json".into(), false)]);
@@ -130,7 +131,7 @@ fn a_transformers_folder() {
     let dir = TempDir::new().unwrap();
     sharded_transformers(dir.path(), "LlamaForCausalLM", &[one("model.a.weight"), one("lm_head.weight")]);
     text(&dir.path().join("tokenizer.json"), "{}");
-    let source = open(dir.path()).unwrap();
+    let source = open(&Disk::default(), dir.path()).unwrap();
     assert_eq!(source.kind, SourceKind::Transformers);
     let c = &source.components[0];
     assert!(c.is_transformers() && c.is_denoiser() && c.name.is_empty());
@@ -156,7 +157,7 @@ fn parts_of_a_pipeline() {
         std::fs::create_dir(dir.path().join("safety_checker")).unwrap();
         dir.path().join("safety_checker/model.safetensors")
     });
-    let source = open(dir.path()).unwrap();
+    let source = open(&Disk::default(), dir.path()).unwrap();
     assert_eq!(source.kind, SourceKind::Pipeline);
     let parts: Vec<(&str, bool)> = source.components.iter().map(|c| (c.name.as_str(), c.is_denoiser())).collect();
     assert_eq!(parts, [("transformer", true), ("text_encoder", false), ("vae", false)]);
@@ -180,9 +181,9 @@ fn parts_of_a_pipeline() {
 fn a_pipeline_whose_folders_are_not_there() {
     let dir = TempDir::new().unwrap();
     text(&dir.path().join("model_index.json"), "{\"unet\": [\"diffusers\", \"UNet2DModel\"], \"x\": [1, 2], \"y\": \"z\", \"w\": [\"a\"]}");
-    assert!(matches!(open(dir.path()), Err(IoError::NotFound { what: Missing::Weights, .. })));
+    assert!(matches!(open(&Disk::default(), dir.path()), Err(IoError::NotFound { what: Missing::Weights, .. })));
     component(&dir.path().join("unet"), "UNet2DModel", &one("a.weight"));
-    assert_eq!(open(dir.path()).unwrap().components.len(), 1);
+    assert_eq!(open(&Disk::default(), dir.path()).unwrap().components.len(), 1);
 }
 
 #[test]
@@ -203,7 +204,7 @@ fn what_stays_behind_and_why() {
     // what the index names comes along whatever its size
     sparse("text_encoder/merges.txt", 10_000_001);
 
-    let source = open(dir.path()).unwrap();
+    let source = open(&Disk::default(), dir.path()).unwrap();
     let left = left_out(&source);
     let names: Vec<&str> = left.iter().map(|l| l.0.as_str()).collect();
     let want = [
@@ -227,12 +228,12 @@ fn what_stays_behind_and_why() {
 fn the_scheduler_tells_what_is_predicted() {
     let dir = TempDir::new().unwrap();
     whole_pipeline(dir.path());
-    assert_eq!(open(dir.path()).unwrap().prediction, None);
+    assert_eq!(open(&Disk::default(), dir.path()).unwrap().prediction, None);
     let config = |class: &str| format!("{{\"_class_name\": \"{class}\", \"prediction_type\": \"epsilon\"}}");
     text(&dir.path().join("scheduler/scheduler_config.json"), &config("DDPMScheduler"));
-    assert_eq!(open(dir.path()).unwrap().prediction.as_deref(), Some("epsilon"));
+    assert_eq!(open(&Disk::default(), dir.path()).unwrap().prediction.as_deref(), Some("epsilon"));
     text(&dir.path().join("scheduler/scheduler_config.json"), &config("FlowMatchEulerDiscreteScheduler"));
-    assert_eq!(open(dir.path()).unwrap().prediction, None);
+    assert_eq!(open(&Disk::default(), dir.path()).unwrap().prediction, None);
 }
 
 #[cfg(unix)]
@@ -252,7 +253,7 @@ fn links_in_the_folder_are_followed_to_files() {
         symlink(blob, link).unwrap();
     }
     symlink("absent", snapshot.join("gone.json")).unwrap();
-    let (linked, plain) = (open(&snapshot).unwrap(), open(&real).unwrap());
+    let (linked, plain) = (open(&Disk::default(), &snapshot).unwrap(), open(&Disk::default(), &real).unwrap());
     assert_eq!(carried(&linked), carried(&plain));
     assert_eq!(chosen(&linked), ["diffusion_pytorch_model.safetensors"]);
     assert_eq!(linked.components[0].shards[0].header, plain.components[0].shards[0].header);

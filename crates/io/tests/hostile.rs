@@ -1,5 +1,6 @@
 //! Damaged and malicious files: always a typed error or equal data, never a panic, never a wait.
 
+use aq_io::Disk;
 use aq_io::error::{Damage, Defect, IoError};
 use aq_io::source::Shard;
 use aq_testkit::SafetensorsFile;
@@ -19,7 +20,7 @@ fn three() -> SafetensorsFile {
 fn open(dir: &Path, bytes: &[u8]) -> Result<Shard, IoError> {
     let path = dir.join("model.safetensors");
     std::fs::write(&path, bytes).expect("the file can be written");
-    Shard::open(&path, None)
+    Shard::open(&Disk::default(), &path, None)
 }
 
 fn damage(bytes: &[u8]) -> Damage {

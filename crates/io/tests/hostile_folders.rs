@@ -1,5 +1,6 @@
 //! Folders that lie: indexes that lead out or name what is not there, JSON that is too deep, special files.
 
+use aq_io::Disk;
 use aq_io::error::{IoError, MetadataProblem, Missing};
 use aq_io::source::{Source, open};
 use aq_testkit::SafetensorsFile;
@@ -25,16 +26,16 @@ fn with_map(map: &[(&str, &str)]) -> (TempDir, Result<Source, IoError>) {
     let dir = sharded();
     let map: Vec<(String, String)> = map.iter().map(|(t, f)| ((*t).to_owned(), (*f).to_owned())).collect();
     text(&dir.path().join(INDEX), &index(0, &map));
-    let source = open(dir.path());
+    let source = open(&Disk::default(), dir.path());
     (dir, source)
 }
 
 #[test]
 fn an_index_that_names_a_missing_shard() {
     let dir = sharded();
-    assert!(open(dir.path()).is_ok());
+    assert!(open(&Disk::default(), dir.path()).is_ok());
     std::fs::remove_file(dir.path().join(SECOND)).unwrap();
-    match open(dir.path()) {
+    match open(&Disk::default(), dir.path()) {
         Err(IoError::NotFound { path, what: Missing::Shard, referenced_by, source }) => {
             assert_eq!((path, referenced_by), (dir.path().join(SECOND), Some(dir.path().join(INDEX))));
             assert_eq!(source.unwrap().kind(), std::io::ErrorKind::NotFound);
@@ -75,7 +76,7 @@ fn indexes_of_the_wrong_form() {
     let at = dir.path().join(INDEX);
     let metadata = |content: &str| {
         text(&at, content);
-        match open(dir.path()) {
+        match open(&Disk::default(), dir.path()) {
             Err(IoError::Metadata { field, problem, .. }) => (field, problem),
             other => unreachable!("{content}: {other:?}"),
         }
@@ -90,7 +91,7 @@ fn indexes_of_the_wrong_form() {
     let (field, problem) = metadata("[]");
     assert!(field.is_none() && matches!(problem, MetadataProblem::FieldType { .. }));
     text(&at, "{\"weight_map\": {}}");
-    assert!(matches!(open(dir.path()), Err(IoError::NotFound { what: Missing::Weights, .. })));
+    assert!(matches!(open(&Disk::default(), dir.path()), Err(IoError::NotFound { what: Missing::Weights, .. })));
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn a_pipeline_that_names_a_folder_outside() {
     let inside = dir.path().join("model");
     text(&inside.join("model_index.json"), "{\"../evil\": [\"diffusers\", \"UNet2DModel\"]}");
     component(&dir.path().join("evil"), "UNet2DModel", &one("a.weight"));
-    match open(&inside) {
+    match open(&Disk::default(), &inside) {
         Err(IoError::Metadata { problem: MetadataProblem::Outside { name }, .. }) => assert_eq!(name, "../evil"),
         other => unreachable!("{other:?}"),
     }
@@ -120,7 +121,7 @@ fn json_that_is_too_deep_or_broken() {
     ] {
         let dir = sharded();
         text(&dir.path().join(name), &content);
-        match open(dir.path()) {
+        match open(&Disk::default(), dir.path()) {
             Err(IoError::Json { path, source }) => {
                 assert_eq!(path, dir.path().join(name));
                 if content.contains("imag") {
@@ -132,14 +133,14 @@ fn json_that_is_too_deep_or_broken() {
     }
     let dir = sharded();
     text(&dir.path().join("config.json"), "[1]");
-    assert!(matches!(open(dir.path()), Err(IoError::Metadata { problem: MetadataProblem::FieldType { .. }, .. })));
+    assert!(matches!(open(&Disk::default(), dir.path()), Err(IoError::Metadata { problem: MetadataProblem::FieldType { .. }, .. })));
 }
 
 #[test]
 fn paths_that_are_not_a_model() {
     let dir = TempDir::new().unwrap();
-    assert!(matches!(open(&dir.path().join("absent")), Err(IoError::NotFound { what: Missing::Model, .. })));
-    match open(dir.path()) {
+    assert!(matches!(open(&Disk::default(), &dir.path().join("absent")), Err(IoError::NotFound { what: Missing::Model, .. })));
+    match open(&Disk::default(), dir.path()) {
         Err(IoError::NotFound { path, what: Missing::Weights, .. }) => assert_eq!(path, dir.path()),
         other => unreachable!("{other:?}"),
     }
@@ -157,12 +158,12 @@ fn paths_that_are_not_a_model() {
         ("m.txt", b"hello", ".txt"),
         ("noextension", b"hello", "without extension"),
     ] {
-        match open(&file(name, bytes)) {
+        match open(&Disk::default(), &file(name, bytes)) {
             Err(IoError::Unsupported { path, detected }) => assert!(path.ends_with(name) && detected.contains(word), "{name}: {detected}"),
             other => unreachable!("{name}: {other:?}"),
         }
     }
-    assert!(matches!(open(&dir.path().join("m.txt/below")), Err(IoError::NotFound { .. })));
+    assert!(matches!(open(&Disk::default(), &dir.path().join("m.txt/below")), Err(IoError::NotFound { .. })));
 }
 
 #[cfg(unix)]
@@ -181,7 +182,7 @@ mod special {
     fn open_at_once(path: &Path) -> IoError {
         let (sender, receiver) = channel();
         let path = path.to_path_buf();
-        std::thread::spawn(move || sender.send(open(&path).map(|_| ())));
+        std::thread::spawn(move || sender.send(open(&Disk::default(), &path).map(|_| ())));
         receiver.recv_timeout(Duration::from_secs(5)).expect("an answer at once").expect_err("a special file is no model")
     }
 
@@ -217,11 +218,11 @@ mod special {
         let dir = TempDir::new().unwrap();
         let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, dir.path().join(name)).unwrap();
         link("absent", "model.safetensors");
-        assert!(matches!(open(dir.path()), Err(IoError::NotFound { .. })));
+        assert!(matches!(open(&Disk::default(), dir.path()), Err(IoError::NotFound { .. })));
         link("b.safetensors", "a.safetensors");
         link("a.safetensors", "b.safetensors");
-        match open(&dir.path().join("a.safetensors")) {
-            Err(IoError::File { source, .. }) => assert_eq!(aq_io::os::errno_name(&source), "ELOOP"),
+        match open(&Disk::default(), &dir.path().join("a.safetensors")) {
+            Err(IoError::File { source, .. }) => assert_eq!(aq_io::errno::name(&source), "ELOOP"),
             other => unreachable!("{other:?}"),
         }
     }
@@ -231,10 +232,10 @@ mod special {
         let dir = TempDir::new().unwrap();
         component(dir.path(), "UNet2DModel", &one("a.weight"));
         std::fs::create_dir(dir.path().join("metadata.json")).unwrap();
-        match open(dir.path()) {
+        match open(&Disk::default(), dir.path()) {
             Err(IoError::File { source, path, .. }) => {
                 assert!(path.ends_with("metadata.json"));
-                assert_eq!(aq_io::os::errno_name(&source), "EISDIR");
+                assert_eq!(aq_io::errno::name(&source), "EISDIR");
             }
             other => unreachable!("{other:?}"),
         }

@@ -1,6 +1,7 @@
 //! Written files as another library reads them: names, types, shapes, bytes, alignment; layers that were replaced leave no holes.
 
 use aq_core::Dtype;
+use aq_io::Disk;
 use aq_io::IoError;
 use aq_io::layout::OutTensor;
 use aq_io::output::{Placed, ShardWriter, WrittenShard};
@@ -67,7 +68,7 @@ fn another_library_reads_what_was_written() {
     let path = dir.path().join("model.safetensors");
     let tensors = mixed();
     let metadata = BTreeMap::from([("modality".to_owned(), "image".to_owned())]);
-    let (writer, placed) = ShardWriter::create(&path, &metadata, &tensors).unwrap();
+    let (writer, placed) = ShardWriter::create(&Disk::default(), &path, &metadata, &tensors).unwrap();
     assert!(placed.iter().map(|p| &p.tensor).eq(&tensors), "positions come back in the order asked for");
     // Piece by piece, last first: positions do not depend on the order of writing.
     for p in placed.iter().rev() {
@@ -91,7 +92,7 @@ fn a_format_that_the_source_states_is_kept() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("model.safetensors");
     let metadata = BTreeMap::from([("format".to_owned(), "np".to_owned())]);
-    let (writer, placed) = ShardWriter::create(&path, &metadata, &[]).unwrap();
+    let (writer, placed) = ShardWriter::create(&Disk::default(), &path, &metadata, &[]).unwrap();
     done(writer, &placed);
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(SafeTensors::read_metadata(&bytes).unwrap().1.metadata().as_ref().unwrap()["format"], "np");
@@ -102,7 +103,7 @@ fn replaced_layers_leave_no_holes() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("model.safetensors");
     let tensors = mixed();
-    let (writer, mut placed) = ShardWriter::create(&path, &BTreeMap::new(), &tensors).unwrap();
+    let (writer, mut placed) = ShardWriter::create(&Disk::default(), &path, &BTreeMap::new(), &tensors).unwrap();
     for p in &placed {
         writer.write(p, 0, &vec![0xaa; p.tensor.len as usize]).unwrap();
     }
@@ -126,7 +127,7 @@ fn replaced_layers_leave_no_holes() {
 
     // The same tensors written straight away give the same bytes.
     let straight = dir.path().join("straight.safetensors");
-    let (writer, placed) = ShardWriter::create(&straight, &BTreeMap::new(), &last).unwrap();
+    let (writer, placed) = ShardWriter::create(&Disk::default(), &straight, &BTreeMap::new(), &last).unwrap();
     for p in &placed {
         writer.write(p, 0, &content(&p.tensor)).unwrap();
     }
@@ -137,7 +138,7 @@ fn replaced_layers_leave_no_holes() {
 fn a_tensor_that_is_dropped_leaves_no_hole() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("model.safetensors");
-    let (writer, mut placed) = ShardWriter::create(&path, &BTreeMap::new(), &mixed()).unwrap();
+    let (writer, mut placed) = ShardWriter::create(&Disk::default(), &path, &BTreeMap::new(), &mixed()).unwrap();
     placed.remove(3);
     for p in &placed {
         writer.write(p, 0, &content(&p.tensor)).unwrap();
@@ -152,7 +153,7 @@ fn large_tensors_survive_a_rebuild_in_parts() {
     let path = dir.path().join("model.safetensors");
     // over two copy buffers, and not a multiple of one
     let big = tensor("big", "U8", &[(5 << 19) + 13]);
-    let (writer, mut placed) = ShardWriter::create(&path, &BTreeMap::new(), &[tensor("small", "U8", &[1]), big]).unwrap();
+    let (writer, mut placed) = ShardWriter::create(&Disk::default(), &path, &BTreeMap::new(), &[tensor("small", "U8", &[1]), big]).unwrap();
     placed[0] = writer.append(&[tensor("small", "F32", &[1])]).remove(0);
     for p in &placed {
         writer.write(p, 0, &content(&p.tensor)).unwrap();
@@ -165,8 +166,8 @@ fn large_tensors_survive_a_rebuild_in_parts() {
 fn an_existing_file_is_refused_and_a_stop_is_heard() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("model.safetensors");
-    let (writer, placed) = ShardWriter::create(&path, &BTreeMap::new(), &mixed()).unwrap();
-    assert!(matches!(ShardWriter::create(&path, &BTreeMap::new(), &mixed()), Err(IoError::File { .. })));
+    let (writer, placed) = ShardWriter::create(&Disk::default(), &path, &BTreeMap::new(), &mixed()).unwrap();
+    assert!(matches!(ShardWriter::create(&Disk::default(), &path, &BTreeMap::new(), &mixed()), Err(IoError::File { .. })));
     let stop = || Err(IoError::OutputExists { path: "stop".into() });
     assert!(matches!(writer.finish(&placed, stop), Err(IoError::OutputExists { .. })));
 }

@@ -1,7 +1,8 @@
 //! The output folder exists complete or not at all, and what was there before is never lost.
 
+use aq_io::Disk;
 use aq_io::error::{IoError, IoOp};
-use aq_io::output::Staging;
+use aq_io::output::{Existing, Staging};
 use aq_testkit::model::text;
 use aq_testkit::tree::{names, snapshot};
 use std::fs;
@@ -9,7 +10,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 fn staged(output: &Path, overwrite: bool) -> Staging {
-    let staging = Staging::create(output, overwrite).expect("the output can be staged");
+    let staging = Staging::create(&Disk::default(), output, Existing { overwrite, resume: false }).expect("the output can be staged");
     staging.write(Path::new("config.json"), b"{}").expect("a file can be staged");
     staging.write(Path::new("unet/x.bin"), b"new").expect("a file can be staged");
     staging
@@ -34,7 +35,7 @@ fn an_existing_output_is_refused() {
     let before = snapshot(dir.path());
     for name in ["folder", "file"] {
         let output = dir.path().join(name);
-        match Staging::create(&output, false) {
+        match Staging::create(&Disk::default(), &output, Existing { overwrite: false, resume: false }) {
             Err(IoError::OutputExists { path }) => assert_eq!(path, output),
             other => unreachable!("{other:?}"),
         }
@@ -48,7 +49,10 @@ fn a_link_that_leads_nowhere_is_an_existing_output() {
     let dir = TempDir::new().unwrap();
     let output = dir.path().join("link");
     std::os::unix::fs::symlink("absent", &output).unwrap();
-    assert!(matches!(Staging::create(&output, false), Err(IoError::OutputExists { .. })));
+    assert!(matches!(
+        Staging::create(&Disk::default(), &output, Existing { overwrite: false, resume: false }),
+        Err(IoError::OutputExists { .. })
+    ));
     // With overwrite the link is replaced, not what it points to.
     text(&dir.path().join("target/precious"), "kept");
     fs::remove_file(&output).unwrap();
@@ -109,8 +113,8 @@ fn an_output_below_a_file() {
     text(&dir.path().join("file"), "x");
     let before = snapshot(dir.path());
     for output in ["file/out", "file/deeper/out"] {
-        match Staging::create(&dir.path().join(output), false) {
-            Err(IoError::File { op: IoOp::Create, .. }) => {}
+        match Staging::create(&Disk::default(), &dir.path().join(output), Existing { overwrite: false, resume: false }) {
+            Err(IoError::File { op: IoOp::Mkdir, .. }) => {}
             other => unreachable!("{output}: {other:?}"),
         }
         assert_eq!(snapshot(dir.path()), before);
@@ -123,7 +127,7 @@ fn a_second_job_on_the_same_output_is_told_so() {
     let output = dir.path().join("out");
     let first = staged(&output, false);
     for overwrite in [false, true] {
-        match Staging::create(&output, overwrite) {
+        match Staging::create(&Disk::default(), &output, Existing { overwrite, resume: false }) {
             Err(IoError::Busy { path, pid }) => assert_eq!((path, pid), (output.clone(), Some(std::process::id()))),
             other => unreachable!("{other:?}"),
         }
@@ -158,7 +162,13 @@ fn a_job_that_died_between_its_two_renames() {
     for (replaced, name) in [("replaced/file", "out/file"), ("replaced", "out")] {
         let dir = dead(replaced);
         let output = dir.path().join("out");
-        assert!(matches!(Staging::create(&output, false), Err(IoError::OutputExists { .. })), "{replaced}");
+        assert!(
+            matches!(
+                Staging::create(&Disk::default(), &output, Existing { overwrite: false, resume: false }),
+                Err(IoError::OutputExists { .. })
+            ),
+            "{replaced}"
+        );
         assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"precious");
         assert!(!dir.path().join(".out.aq-partial").exists());
         let dir = dead(replaced);
@@ -181,9 +191,9 @@ fn carried_files_have_the_bytes_of_their_source() {
     text(&dir.path().join("model/vae.safetensors"), "weights");
     let before = snapshot(&dir.path().join("model"));
     let output = dir.path().join("out");
-    let staging = Staging::create(&output, false).unwrap();
-    staging.carry(&dir.path().join("model/config.json"), Path::new("config.json"), false).unwrap();
-    staging.carry(&dir.path().join("model/vae.safetensors"), Path::new("vae/vae.safetensors"), true).unwrap();
+    let staging = Staging::create(&Disk::default(), &output, Existing { overwrite: false, resume: false }).unwrap();
+    staging.carry(&dir.path().join("model/config.json"), Path::new("config.json"), false, || Ok::<(), IoError>(())).unwrap();
+    staging.carry(&dir.path().join("model/vae.safetensors"), Path::new("vae/vae.safetensors"), true, || Ok::<(), IoError>(())).unwrap();
     staging.commit().unwrap();
     assert_eq!(fs::read(output.join("vae/vae.safetensors")).unwrap(), b"weights");
     // Whoever edits a JSON of the output must not edit the source.
@@ -198,9 +208,9 @@ fn carried_links_become_files() {
     text(&dir.path().join("blobs/abc"), "weights");
     std::os::unix::fs::symlink("blobs/abc", dir.path().join("link")).unwrap();
     let output = dir.path().join("out");
-    let staging = Staging::create(&output, false).unwrap();
+    let staging = Staging::create(&Disk::default(), &output, Existing { overwrite: false, resume: false }).unwrap();
     for (to, weight) in [("w.safetensors", true), ("c.json", false)] {
-        staging.carry(&dir.path().join("link"), Path::new(to), weight).unwrap();
+        staging.carry(&dir.path().join("link"), Path::new(to), weight, || Ok::<(), IoError>(())).unwrap();
     }
     staging.commit().unwrap();
     for name in ["w.safetensors", "c.json"] {

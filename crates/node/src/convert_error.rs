@@ -1,11 +1,14 @@
 //! From the engine's error to the data that crosses to JavaScript. One exhaustive match: a new variant stops the build.
 
 use crate::request::Call;
+use aq_core::Numbered;
+use aq_core::StopSource;
 use aq_core::error::ErrorContext;
-use aq_engine::error::{Failure, ShapeSubject, WorkFailure};
+use aq_core::report::PartialReport;
+use aq_engine::error::{Failure, MemoryCause, Pool, ShapeSubject, Staged, WorkFailure};
 use aq_engine::{Control, QuantError};
+use aq_io::errno::name as errno_name;
 use aq_io::error::{MetadataProblem, Missing};
-use aq_io::os::errno_name;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::path::Path;
@@ -13,15 +16,43 @@ use std::time::SystemTime;
 
 const MOST_CAUSES: usize = 8;
 
+/// Where a job stood when it ended, and what it had done.
+#[derive(Default)]
+pub struct Ended {
+    phase: aq_core::Phase,
+    elapsed_ms: u64,
+    partial: Option<PartialReport>,
+    notices: Vec<Numbered>,
+}
+
+impl Ended {
+    /// Of a job.
+    pub fn of(control: &Control) -> Self {
+        let (ledger, phase, elapsed_ms) = (&control.ledger, control.phase(), control.elapsed_ms());
+        Self { phase, elapsed_ms, partial: ledger.partial(), notices: ledger.notices() }
+    }
+}
+
 /// A failed outcome as JSON text.
-pub fn failed(error: QuantError, call: &Call, control: Option<&Control>) -> String {
-    let failure = Failure { context: context(&error, call, control), error };
-    json!({"ok": false, "error": convert_error(&failure)}).to_string()
+pub fn failed(error: QuantError, call: &Call, ended: Ended) -> String {
+    let failure = Failure { context: context(&error, call, &ended), error, partial: ended.partial };
+    log(&failure);
+    json!({"ok": false, "error": convert_error(&failure), "notices": ended.notices}).to_string()
 }
 
 /// A successful outcome as JSON text.
-pub fn succeeded(value: &Value) -> String {
-    json!({"ok": true, "value": value}).to_string()
+pub fn succeeded(value: &Value, notices: &[Numbered]) -> String {
+    json!({"ok": true, "value": value, "notices": notices}).to_string()
+}
+
+fn log(failure: &Failure) {
+    let (error, context) = (&failure.error, &failure.context);
+    let row = error.code().row();
+    let kind = serde_json::to_value(error.kind()).ok();
+    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let errno = if let QuantError::Io { source, .. } = error { Some(errno_name(source)) } else { None };
+    let (code, phase) = (error.code().as_str(), context.phase.as_str());
+    crate::log::failure(row.severity, code, kind, phase, errno.as_deref(), context.elapsed_ms, &error.texts().sentence);
 }
 
 /// The error as the facade wants it.
@@ -47,10 +78,11 @@ pub fn convert_error(failure: &Failure) -> Value {
         "details": details(error),
         "context": failure.context,
         "causes": causes(error),
-        "report": null,
+        "report": failure.partial,
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "one exhaustive match, so that a new variant stops the build")]
 fn details(error: &QuantError) -> Value {
     match error {
         QuantError::InvalidConfig(issues) => json!({"issues": issues}),
@@ -138,11 +170,37 @@ fn details(error: &QuantError) -> Value {
         QuantError::OutOfDisk { path, required, available, source } => {
             json!({"path": path, "required": required, "available": available, "errno": source.as_ref().map(errno_name)})
         }
-        QuantError::Timeout { limit_ms, elapsed_ms, phase } => {
-            json!({"clock": "total", "limitMs": limit_ms, "elapsedMs": elapsed_ms, "phase": phase, "abandoned": false})
+        QuantError::OutOfMemory { pool, cause, requested, limit, tensor } => json!({
+            "pool": match pool {
+                Pool::Host => "host",
+                Pool::Device => "device",
+            },
+            "cause": match cause {
+                MemoryCause::Budget => "budget",
+                MemoryCause::Refused => "refused",
+            },
+            "requested": requested,
+            "limit": limit,
+            "tensor": tensor,
+        }),
+        QuantError::Timeout { clock, limit_ms, elapsed_ms, phase, abandoned } => {
+            let clock = if *clock == StopSource::Stall { "stall" } else { "total" };
+            json!({"clock": clock, "limitMs": limit_ms, "elapsedMs": elapsed_ms, "phase": phase, "abandoned": abandoned})
         }
+        QuantError::DeviceUnavailable { device, reason } => json!({"device": device, "reason": reason.to_string()}),
+        QuantError::DeviceFailed { device, op, status, sticky, .. } => {
+            json!({"device": device, "op": op, "status": status, "sticky": sticky})
+        }
+        QuantError::ResumeMismatch { path, issues } => json!({"path": path, "issues": issues}),
         QuantError::OutputBusy { path, pid } => json!({"path": path, "pid": pid}),
-        QuantError::Cancelled { phase } => json!({"phase": phase, "staged": "nothing", "abandoned": false}),
+        QuantError::Cancelled { phase, staged, abandoned } => json!({
+            "phase": phase,
+            "staged": match staged {
+                Staged::Nothing => "nothing",
+                Staged::Journal => "journal",
+            },
+            "abandoned": abandoned,
+        }),
     }
 }
 
@@ -158,7 +216,7 @@ fn causes(error: &QuantError) -> Vec<Value> {
     list
 }
 
-fn context(error: &QuantError, call: &Call, control: Option<&Control>) -> ErrorContext {
+fn context(error: &QuantError, call: &Call, ended: &Ended) -> ErrorContext {
     let text = |p: &Path| Some(p.to_string_lossy().into_owned());
     let (file, layer, offset) = match error {
         QuantError::ModelNotFound { path, .. }
@@ -169,6 +227,7 @@ fn context(error: &QuantError, call: &Call, control: Option<&Control>) -> ErrorC
         | QuantError::OutputExists { path }
         | QuantError::UnsupportedFormat { path, .. }
         | QuantError::OutOfDisk { path, .. }
+        | QuantError::ResumeMismatch { path, .. }
         | QuantError::OutputBusy { path, .. } => (text(path), None, None),
         QuantError::QuantizationFailed { path, layer, .. } => (text(path), layer.clone(), None),
         QuantError::UnsupportedDtype { path, tensor, .. } | QuantError::NonFiniteWeights { path, tensor, .. } => {
@@ -177,22 +236,31 @@ fn context(error: &QuantError, call: &Call, control: Option<&Control>) -> ErrorC
         QuantError::CorruptModel(d) => (text(&d.path), d.tensor.clone(), d.offset),
         QuantError::ValidationFailed(q) => (None, Some(q.layer.clone()), None),
         QuantError::ShapeMismatch { name, .. } => (None, Some(name.clone()), None),
-        QuantError::InvalidConfig(_) | QuantError::Internal { .. } | QuantError::Cancelled { .. } | QuantError::Timeout { .. } => {
-            (None, None, None)
-        }
+        QuantError::OutOfMemory { tensor, .. } => (None, tensor.clone(), None),
+        QuantError::InvalidConfig(_)
+        | QuantError::Internal { .. }
+        | QuantError::Cancelled { .. }
+        | QuantError::DeviceUnavailable { .. }
+        | QuantError::DeviceFailed { .. }
+        | QuantError::Timeout { .. } => (None, None, None),
     };
+    let device = match error {
+        QuantError::DeviceUnavailable { device, .. } | QuantError::DeviceFailed { device, .. } => Some(device.clone()),
+        _ => None,
+    };
+    let attempt = if let QuantError::Io { attempts, .. } = error { *attempts } else { 1 };
     ErrorContext {
         operation: call.operation.into(),
-        phase: control.map(Control::phase).unwrap_or_default(),
+        phase: ended.phase,
         job_id: call.job_id.clone(),
         timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-        elapsed_ms: control.map_or(0, |c| c.started.elapsed().as_millis() as u64),
+        elapsed_ms: ended.elapsed_ms,
         model_path: call.model_path.clone(),
         output_path: call.output_path.clone(),
         file,
         offset,
         layer,
-        device: None,
-        attempt: 1,
+        device,
+        attempt,
     }
 }

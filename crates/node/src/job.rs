@@ -1,11 +1,12 @@
-//! The job handle: its own named thread, settled through a deferred; never libuv's pool, which the file system shares.
+//! The job handle: its own named threads, settled through a deferred; never libuv's pool, which the file system shares.
 
-use crate::convert_error::{failed, succeeded};
-use crate::guard::THREAD_NAME;
+use crate::convert_error::{Ended, failed, succeeded};
 use crate::progress::JsSink;
 use crate::request::{Call, Request};
 use crate::running::{Done, note};
-use aq_core::CancelToken;
+use aq_core::{CancelToken, StopSource};
+use aq_engine::guard::{THREAD_NAME, guard};
+use aq_engine::supervise::supervise;
 use aq_engine::{Control, QuantError};
 use napi::Env;
 use napi::bindgen_prelude::{Function, Object};
@@ -24,6 +25,7 @@ impl NativeJob {
     /// Takes the request as JSON; a malformed one surfaces in the outcome.
     #[napi(constructor)]
     pub fn new(request: String) -> Self {
+        crate::log::from_environment();
         Self { request, cancel: CancelToken::default() }
     }
 
@@ -36,8 +38,7 @@ impl NativeJob {
         note(*env, cancel.clone(), done.clone())?;
         let thread = std::thread::Builder::new().name(format!("{THREAD_NAME}-job"));
         let spawned = thread.spawn(move || {
-            let outcome = run(&request, cancel, JsSink::new(callback));
-            done.set();
+            let outcome = outcome(&request, cancel, JsSink::new(callback), done);
             deferred.resolve(move |_env| Ok(outcome));
         });
         spawned.map_err(|e| napi::Error::from_reason(format!("the job's thread could not be started: {e}")))?;
@@ -47,20 +48,37 @@ impl NativeJob {
     /// Asks the job to stop; any number of times, at any moment.
     #[napi]
     pub fn cancel(&self) {
-        self.cancel.cancel();
+        self.cancel.stop(StopSource::Caller);
     }
 }
 
-fn run(request: &str, cancel: CancelToken, sink: JsSink) -> String {
+/// Sets its flag when the work is over, also by a panic.
+struct Over(Arc<Done>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
+fn outcome(request: &str, cancel: CancelToken, sink: JsSink, done: Arc<Done>) -> String {
+    let over = Over(done);
     let request = match Request::parse(request) {
         Ok(request) => request,
-        Err(error) => return failed(error, &Call::default(), None),
+        Err(error) => return failed(error, &Call::default(), Ended::default()),
     };
     let call = request.call();
-    let control = Control::new(cancel, Arc::new(sink));
-    let result: Result<_, QuantError> = request.run(&control);
+    let job_id = call.job_id.clone();
+    let control = Arc::new(Control::new(cancel, Arc::new(sink)));
+    let result: Result<_, QuantError> = guard(|| {
+        supervise(&control, move |control| {
+            let _span = tracing::info_span!("job", job_id = job_id.as_deref()).entered();
+            let _over = over; // when this thread has tidied up, which may be after the job was given up
+            request.run(control)
+        })
+    });
     match result {
-        Ok(value) => succeeded(&value),
-        Err(error) => failed(error, &call, Some(&control)),
+        Ok(value) => succeeded(&value, &control.ledger.notices()),
+        Err(error) => failed(error, &call, Ended::of(&control)),
     }
 }

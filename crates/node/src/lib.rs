@@ -6,8 +6,10 @@
 #![expect(clippy::needless_pass_by_value, reason = "napi hands arguments over by value")]
 
 mod convert_error;
-mod guard;
+#[cfg(feature = "fault")]
+mod fault;
 mod job;
+mod log;
 mod progress;
 mod request;
 mod running;

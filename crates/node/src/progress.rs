@@ -1,8 +1,11 @@
-//! Progress across the thread boundary: weak, so that it never keeps the process alive; one event in flight, newer ones replacing older.
+//! Events across the thread boundary: weak, so that they never keep the process alive; one in flight. A newer progress event replaces the
+//! one that waits; notices wait in line.
 
-use aq_core::{ProgressEvent, ProgressSink};
+use aq_core::{Numbered, ProgressEvent, ProgressSink};
+use aq_io::fault::{self, Site};
 use napi::Status;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The callback as the job's threads hold it.
@@ -12,6 +15,13 @@ pub type Callback = ThreadsafeFunction<String, (), String, Status, false, true>;
 struct Flight {
     busy: bool,
     waiting: Option<String>,
+    notices: VecDeque<String>,
+}
+
+impl Flight {
+    fn next(&mut self) -> Option<String> {
+        self.notices.pop_front().or_else(|| self.waiting.take())
+    }
 }
 
 /// Sends events to JavaScript.
@@ -29,15 +39,30 @@ impl JsSink {
 
 impl ProgressSink for JsSink {
     fn event(&self, event: ProgressEvent) {
+        fault::hit(Site::Callback);
         let Ok(text) = serde_json::to_string(&event) else { return };
+        self.push(|flight| flight.waiting = Some(text));
+    }
+
+    fn notice(&self, notice: &Numbered) {
+        let Ok(text) = serde_json::to_string(notice) else { return };
+        self.push(|flight| flight.notices.push_back(text));
+    }
+}
+
+impl JsSink {
+    fn push(&self, add: impl FnOnce(&mut Flight)) {
         let mut flight = lock(&self.flight);
+        add(&mut flight);
         if flight.busy {
-            flight.waiting = Some(text);
             return;
         }
-        flight.busy = true;
+        let next = flight.next();
+        flight.busy = next.is_some();
         drop(flight);
-        send(&self.callback, self.flight.clone(), text);
+        if let Some(text) = next {
+            send(&self.callback, self.flight.clone(), text);
+        }
     }
 }
 
@@ -50,7 +75,7 @@ fn send(callback: &Arc<Callback>, flight: Arc<Mutex<Flight>>, text: String) {
     let again = callback.clone();
     callback.call_with_return_value(text, ThreadsafeFunctionCallMode::NonBlocking, move |_returned, _env| {
         let mut state = lock(&flight);
-        let next = state.waiting.take();
+        let next = state.next();
         state.busy = next.is_some();
         drop(state);
         if let Some(text) = next {

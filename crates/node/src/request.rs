@@ -1,6 +1,5 @@
 //! What the facade asks for, and which engine function answers.
 
-use crate::guard::guard;
 use aq_core::error::{ConfigIssue, ErrorCode};
 use aq_core::{GivenConfig, Modality, Mode};
 use aq_engine::inspect::inspect;
@@ -10,6 +9,7 @@ use aq_engine::{Control, QuantError};
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// One call of the facade.
 #[derive(Debug, Clone, Deserialize)]
@@ -90,9 +90,9 @@ impl Request {
         }
     }
 
-    /// Does the work; never panics.
-    pub fn run(self, control: &Control) -> Result<Value, QuantError> {
-        guard(|| match self {
+    /// Does the work.
+    pub fn run(self, control: &Arc<Control>) -> Result<Value, QuantError> {
+        match self {
             Self::QuantizeDiffusionModel { model_path, output_path, mode, config, .. } => {
                 let config = GivenConfig::from_value(config).map_err(QuantError::InvalidConfig)?;
                 to_value(&quantize(&QuantizeRequest { model_path, output_path, mode, config }, control)?)
@@ -109,7 +109,7 @@ impl Request {
                 to_value(&validate(&request, control)?)
             }
             Self::Inspect { model_path, config, .. } => to_value(&inspect(&model_path, config.modality, control)?),
-        })
+        }
     }
 }
 

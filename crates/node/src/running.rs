@@ -1,7 +1,8 @@
-//! Jobs of one JavaScript environment: when it goes down (a worker is terminated), they are told to stop and given a moment to tidy up.
+//! Jobs at work: when their JavaScript environment or the process goes down, they are told to stop and given a moment to tidy up.
 
-use aq_core::CancelToken;
+use aq_core::{CancelToken, StopSource};
 use napi::Env;
+use napi_derive::napi;
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -50,12 +51,7 @@ thread_local! {
 pub fn note(env: Env, cancel: CancelToken, done: Arc<Done>) -> napi::Result<()> {
     let first = JOBS.with_borrow(Option::is_none);
     if first {
-        env.add_env_cleanup_hook((), |()| {
-            let jobs = JOBS.with_borrow_mut(Option::take).unwrap_or_default();
-            jobs.iter().for_each(|(cancel, _)| cancel.cancel());
-            let until = Instant::now() + EXIT_GRACE;
-            jobs.iter().for_each(|(_, done)| done.wait(until));
-        })?;
+        env.add_env_cleanup_hook((), |()| stop_all())?;
     }
     JOBS.with_borrow_mut(|jobs| {
         let jobs = jobs.get_or_insert_default();
@@ -63,4 +59,19 @@ pub fn note(env: Env, cancel: CancelToken, done: Arc<Done>) -> napi::Result<()> 
         jobs.push((cancel, done));
     });
     Ok(())
+}
+
+/// Stops the jobs of this environment and waits for them, two seconds at most. For `process.on('exit')`: cleanup hooks do not run then.
+#[napi]
+pub fn stop_jobs() {
+    stop_all();
+}
+
+fn stop_all() {
+    let jobs = JOBS.with_borrow_mut(|jobs| jobs.as_mut().map(std::mem::take)).unwrap_or_default();
+    for (cancel, _) in &jobs {
+        cancel.stop(StopSource::Teardown);
+    }
+    let until = Instant::now() + EXIT_GRACE;
+    jobs.iter().for_each(|(_, done)| done.wait(until));
 }

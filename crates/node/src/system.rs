@@ -10,9 +10,17 @@ pub fn version() -> String {
     aq_engine::VERSION.into()
 }
 
-/// Version, kernel level and default number of threads, as an outcome in JSON.
+/// Version, kernel level, default number of threads, memory limit of the container, devices, as an outcome in JSON.
 #[napi]
 pub fn system_info() -> String {
-    let value = json!({"version": aq_engine::VERSION, "simd": aq_kernels::LEVEL, "threads": thread_count(0)});
-    crate::convert_error::succeeded(&value)
+    let devices = aq_engine::device::devices();
+    let memory_limit = aq_io::os::memory_limit();
+    let value = json!({
+        "version": aq_engine::VERSION,
+        "simd": aq_kernels::LEVEL,
+        "threads": thread_count(0),
+        "memoryLimit": memory_limit,
+        "devices": devices,
+    });
+    crate::convert_error::succeeded(&value, &[])
 }

@@ -1,10 +1,10 @@
 //! One tensor in memory, on libuv's pool: short work, and the data is copied at once, since JavaScript may change it meanwhile.
 
-use crate::convert_error::{failed, succeeded};
-use crate::guard::guard;
+use crate::convert_error::{Ended, failed, succeeded};
 use crate::request::Call;
 use aq_core::GivenConfig;
 use aq_engine::QuantError;
+use aq_engine::guard::guard;
 use aq_engine::tensor::{QuantizedTensor, quantize_tensor as quantize};
 use napi::bindgen_prelude::{AsyncTask, Float32Array, Float32ArraySlice, Uint8Array};
 use napi::{Env, Task};
@@ -58,11 +58,11 @@ impl Task for TensorTask {
         let none = |outcome| NativeTensor { outcome, codes: None, scales: None, zeros: None };
         let tensor = match output {
             Ok(tensor) => tensor,
-            Err(error) => return Ok(none(failed(error, &call, None))),
+            Err(error) => return Ok(none(failed(error, &call, Ended::default()))),
         };
         let value = serde_json::to_value(&tensor.report).unwrap_or_default();
         let zeros = (!tensor.zeros.is_empty()).then(|| tensor.zeros.into());
-        Ok(NativeTensor { outcome: succeeded(&value), codes: Some(tensor.codes.into()), scales: Some(tensor.scales.into()), zeros })
+        Ok(NativeTensor { outcome: succeeded(&value, &[]), codes: Some(tensor.codes.into()), scales: Some(tensor.scales.into()), zeros })
     }
 }
 

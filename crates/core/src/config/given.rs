@@ -1,7 +1,7 @@
 //! What the caller gave. The facade has checked it already, with better words; this is the second lock on the door.
 
 use super::profile::{Mode, Profile};
-use super::resolved::{Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};
+use super::resolved::{Device, Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};
 use crate::bits::BitWidth;
 use crate::error::{ConfigIssue, ErrorCode};
 use crate::modality::Modality;
@@ -10,6 +10,13 @@ use serde_json::{Map, Value};
 
 /// What a timer can hold.
 const MOST_MILLISECONDS: u64 = (1 << 31) - 1;
+/// Five minutes without a byte read, a block finished or a byte written.
+const STALL_MILLISECONDS: u64 = 300_000;
+const LEAST_STALL_MILLISECONDS: u64 = 1_000;
+/// Bounds of the job's own buffers, MiB.
+const MEMORY_MB: std::ops::RangeInclusive<u64> = 16..=16_777_216;
+const DEFAULT_MEMORY_MB: u64 = 256;
+const DEFAULT_RETRIES: u64 = 4;
 const GROUP_SIZES: [u64; 4] = [32, 64, 128, 256];
 
 /// The options as they arrive: every one optional, numbers unchecked.
@@ -39,6 +46,19 @@ pub struct GivenConfig {
     pub non_finite: Option<NonFinitePolicy>,
     pub overwrite: Option<bool>,
     pub timeout_ms: Option<u64>,
+    pub stall_timeout_ms: Option<u64>,
+    pub max_memory_limit_mb: Option<u64>,
+    pub io_retries: Option<u64>,
+    pub device: Option<String>,
+    pub device_fallback: Option<bool>,
+    pub resume: Option<bool>,
+}
+
+struct HowItRuns {
+    stall_timeout_ms: u64,
+    max_memory_limit_mb: u64,
+    io_retries: u64,
+    device: Device,
 }
 
 impl GivenConfig {
@@ -97,6 +117,7 @@ impl GivenConfig {
         if self.plain_dtype.is_some() && layout != Layout::Plain {
             issues.push(ConfigIssue::text("plainDtype", "to be given only with layout 'plain'", layout.as_str()));
         }
+        let run = self.how_it_runs(&mut issues);
         let layer_bit_widths = self.layer_bit_widths(&mut issues);
         if !issues.is_empty() {
             return Err(issues);
@@ -125,7 +146,39 @@ impl GivenConfig {
             non_finite: self.non_finite.unwrap_or(NonFinitePolicy::Error),
             overwrite: self.overwrite.unwrap_or(false),
             timeout_ms: self.timeout_ms,
+            stall_timeout_ms: run.stall_timeout_ms,
+            max_memory_limit_mb: run.max_memory_limit_mb,
+            io_retries: run.io_retries as u32,
+            device: run.device,
+            device_fallback: self.device_fallback.unwrap_or(true),
+            resume: self.resume.unwrap_or(false),
         })
+    }
+
+    /// Options that do not change what is written.
+    fn how_it_runs(&self, issues: &mut Vec<ConfigIssue>) -> HowItRuns {
+        let mut refuse = |path, expected, value: u64| issues.push(ConfigIssue::number(ErrorCode::InvalidConfig, path, expected, value));
+        let stall_timeout_ms = self.stall_timeout_ms.unwrap_or(STALL_MILLISECONDS);
+        if stall_timeout_ms != 0 && !(LEAST_STALL_MILLISECONDS..=MOST_MILLISECONDS).contains(&stall_timeout_ms) {
+            refuse("stallTimeoutMs", "a whole number of milliseconds, 0 or at least 1000", stall_timeout_ms);
+        }
+        let max_memory_limit_mb = self.max_memory_limit_mb.unwrap_or(DEFAULT_MEMORY_MB);
+        if !MEMORY_MB.contains(&max_memory_limit_mb) {
+            refuse("maxMemoryLimitMb", "an integer of at least 16", max_memory_limit_mb);
+        }
+        let io_retries = self.io_retries.unwrap_or(DEFAULT_RETRIES);
+        if io_retries > 10 {
+            refuse("ioRetries", "an integer between 0 and 10", io_retries);
+        }
+        let device = self.device.as_deref().map_or(Some(Device::Auto), Device::parse);
+        if device.is_none() {
+            let expected = "'auto', 'cpu', 'cuda' or 'cuda:N'";
+            issues.push(ConfigIssue::text("device", expected, self.device.as_deref().unwrap_or_default()));
+        }
+        if self.resume == Some(true) && self.overwrite == Some(true) {
+            issues.push(ConfigIssue::new(ErrorCode::InvalidConfig, "resume", "not together with overwrite", "true (boolean)"));
+        }
+        HowItRuns { stall_timeout_ms, max_memory_limit_mb, io_retries, device: device.unwrap_or(Device::Auto) }
     }
 
     fn layer_bit_widths(&self, issues: &mut Vec<ConfigIssue>) -> Vec<(String, u8)> {

@@ -6,4 +6,4 @@ mod resolved;
 
 pub use given::GivenConfig;
 pub use profile::{Mode, Profile, ProfileDefaults};
-pub use resolved::{Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};
+pub use resolved::{Device, Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};

@@ -152,6 +152,60 @@ pub struct ResolvedConfig {
     /// Milliseconds that the job may take; `None`: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Milliseconds without any progress that end the job; 0: never.
+    pub stall_timeout_ms: u64,
+    /// MiB that the job's buffers may take together.
+    pub max_memory_limit_mb: u64,
+    /// Retries of a file operation after a transient error.
+    pub io_retries: u32,
+    /// What computes.
+    pub device: Device,
+    /// Whether the CPU takes over from a device that fails.
+    pub device_fallback: bool,
+    /// Go on with what an interrupted job left, and leave it when this one is interrupted.
+    pub resume: bool,
+}
+
+/// What computes, as the caller names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// A GPU where there is one and it is worth it, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// This GPU, by its number.
+    Cuda(u32),
+}
+
+impl Device {
+    /// Reads a name: `auto`, `cpu`, `cuda` (the first), `cuda:N`.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "cpu" => Some(Self::Cpu),
+            "cuda" => Some(Self::Cuda(0)),
+            _ => {
+                let digits = name.strip_prefix("cuda:").filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
+                digits.parse().ok().map(Self::Cuda)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+        }
+    }
+}
+
+impl Serialize for Device {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 fn as_record<S: serde::Serializer>(pairs: &[(String, u8)], serializer: S) -> Result<S::Ok, S::Error> {

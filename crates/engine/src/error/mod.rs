@@ -1,10 +1,12 @@
 //! Every way a job can fail, as data. The words are in [`texts`], the classification in core's catalogue; `crates/node` converts.
 
 mod from_io;
+mod system;
 mod texts;
 
 use aq_core::error::{ConfigIssue, ErrorCode, ErrorContext, Kind};
-use aq_core::{BitWidth, Phase};
+use aq_core::report::PartialReport;
+use aq_core::{BitWidth, Phase, StopSource};
 use aq_io::error::{Damage, IoOp, MetadataProblem, Missing};
 use std::io;
 use std::path::PathBuf;
@@ -52,6 +54,54 @@ pub enum WorkFailure {
         /// By what.
         scheme: String,
     },
+}
+
+/// Whose memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// The machine's.
+    Host,
+    /// A device's.
+    Device,
+}
+
+/// Why there is not enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryCause {
+    /// The plan needs more than the job may take.
+    Budget,
+    /// The system refused.
+    Refused,
+}
+
+/// What an ended job left for one that resumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Staged {
+    /// Nothing.
+    Nothing,
+    /// The staging with its journal.
+    Journal,
+}
+
+/// Why a device cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unavailable {
+    /// None is compiled in.
+    NoBackend,
+    /// There are fewer.
+    NoSuchDevice {
+        /// How many there are.
+        found: u32,
+    },
+}
+
+impl std::fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoBackend => f.write_str("this version computes on the CPU only"),
+            Self::NoSuchDevice { found } => write!(f, "this machine has {found} device(s), numbered from 0"),
+        }
+    }
 }
 
 /// A layer that missed the threshold.
@@ -122,12 +172,20 @@ pub enum QuantError {
     NonFiniteWeights { path: PathBuf, tensor: String, index: Vec<u64>, value: f32, count: u64 },
     #[error("the disk of {} is full", path.display())]
     OutOfDisk { path: PathBuf, required: u64, available: Option<u64>, source: Option<io::Error> },
+    #[error("out of memory")]
+    OutOfMemory { pool: Pool, cause: MemoryCause, requested: u64, limit: u64, tensor: Option<String> },
     #[error("timed out after {elapsed_ms} ms")]
-    Timeout { limit_ms: u64, elapsed_ms: u64, phase: Phase },
+    Timeout { clock: StopSource, limit_ms: u64, elapsed_ms: u64, phase: Phase, abandoned: bool },
+    #[error("device {device} is not available")]
+    DeviceUnavailable { device: String, reason: Unavailable },
+    #[error("device {device} failed")]
+    DeviceFailed { device: String, op: &'static str, status: Option<String>, sticky: bool, retry_after_ms: Option<u64> },
+    #[error("{} was made with other settings", path.display())]
+    ResumeMismatch { path: PathBuf, issues: Issues },
     #[error("{} is being written by another job", path.display())]
     OutputBusy { path: PathBuf, pid: Option<u32> },
     #[error("aborted")]
-    Cancelled { phase: Phase },
+    Cancelled { phase: Phase, staged: Staged, abandoned: bool },
 }
 
 impl QuantError {
@@ -153,7 +211,11 @@ impl QuantError {
             Self::CorruptModel(_) => ErrorCode::CorruptModel,
             Self::NonFiniteWeights { .. } => ErrorCode::NonFiniteWeights,
             Self::OutOfDisk { .. } => ErrorCode::OutOfDisk,
+            Self::OutOfMemory { .. } => ErrorCode::OutOfMemory,
             Self::Timeout { .. } => ErrorCode::Timeout,
+            Self::DeviceUnavailable { .. } => ErrorCode::DeviceUnavailable,
+            Self::DeviceFailed { .. } => ErrorCode::DeviceFailed,
+            Self::ResumeMismatch { .. } => ErrorCode::ResumeMismatch,
             Self::OutputBusy { .. } => ErrorCode::OutputBusy,
             Self::Cancelled { .. } => ErrorCode::Aborted,
         }
@@ -163,6 +225,8 @@ impl QuantError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Io { source, .. } => from_io::kind_of(source),
+            Self::OutOfMemory { cause: MemoryCause::Budget, .. } => Kind::User,
+            Self::DeviceFailed { sticky: true, .. } => Kind::System,
             _ => self.code().row().kind,
         }
     }
@@ -172,6 +236,7 @@ impl QuantError {
         match self {
             Self::Io { .. } if self.kind() == Kind::Transient => Some(5_000),
             Self::OutputBusy { .. } => Some(1_000),
+            Self::DeviceFailed { retry_after_ms, .. } => *retry_after_ms,
             _ => None,
         }
     }
@@ -189,4 +254,6 @@ pub struct Failure {
     pub error: QuantError,
     /// Where and when.
     pub context: ErrorContext,
+    /// What had been done.
+    pub partial: Option<PartialReport>,
 }

@@ -1,9 +1,9 @@
 //! The words of each error: a sentence that names the file and the value, and what to do.
 
-use super::{FailedLayer, Issues, QualityFailure, QuantError, ShapeSubject, WorkFailure};
-use aq_core::error::{ErrorCode, bytes_text, quoted, visible};
-use aq_io::error::{Damage, IoOp, MetadataProblem, Missing};
-use aq_io::os::errno_name;
+use super::system;
+use super::{FailedLayer, Issues, QualityFailure, QuantError, ShapeSubject, Staged, WorkFailure};
+use aq_core::error::{ConfigIssue, ErrorCode, quoted, visible};
+use aq_io::error::{Damage, MetadataProblem, Missing};
 use std::path::Path;
 
 /// Sentence and advice of an error.
@@ -29,15 +29,15 @@ impl Texts {
     }
 }
 
-fn path_text(path: &Path) -> String {
+pub(super) fn path_text(path: &Path) -> String {
     visible(&path.to_string_lossy())
 }
 
-fn one(sentence: String, hint: impl Into<String>) -> Texts {
+pub(super) fn one(sentence: String, hint: impl Into<String>) -> Texts {
     Texts { sentence, suggestions: vec![hint.into()] }
 }
 
-fn many(sentence: String, suggestions: &[&str]) -> Texts {
+pub(super) fn many(sentence: String, suggestions: &[&str]) -> Texts {
     Texts { sentence, suggestions: suggestions.iter().map(|s| (*s).to_owned()).collect() }
 }
 
@@ -68,13 +68,7 @@ pub fn texts(error: &QuantError) -> Texts {
             },
         ),
         QuantError::QuantizationFailed { path, layer, failure } => work(path, layer.as_deref(), failure),
-        QuantError::Io { op, path, attempts, source } => {
-            let errno = errno_name(source);
-            one(
-                format!("I/O error: {} {} failed with {errno} after {attempts} attempt(s).", op.as_str(), path_text(path)),
-                io_hint(&errno, *op),
-            )
-        }
+        QuantError::Io { op, path, attempts, source } => system::io(*op, path, *attempts, source),
         QuantError::Serde { path, source } => one(
             format!("JSON error in {} at line {}, column {}: {}.", path_text(path), source.line(), source.column(), json_reason(source)),
             hint,
@@ -104,20 +98,14 @@ pub fn texts(error: &QuantError) -> Texts {
             format!("Tensor {} holds {count} non-finite value(s), the first is {} at {index:?}.", visible(tensor), non_finite_name(*value)),
             &["repair or re-export the checkpoint", "pass nonFinite: 'keep' to leave such tensors as they are"],
         ),
-        QuantError::OutOfDisk { path, required, available, source } => {
-            let p = path_text(path);
-            let sentence = if let Some(source) = source {
-                format!("The disk of {p} filled up while writing ({}).", errno_name(source))
-            } else {
-                let (required, available) = (bytes_text(*required), bytes_text(available.unwrap_or_default()));
-                format!("Not enough space for {p}: {required} needed, {available} available.")
-            };
-            many(sentence, &["free space", "choose an outputPath on another disk"])
+        QuantError::OutOfDisk { path, required, available, source } => system::disk(path, *required, *available, source.as_ref()),
+        QuantError::OutOfMemory { pool, cause, requested, limit, tensor } => {
+            system::memory(*pool, *cause, *requested, *limit, tensor.as_deref())
         }
-        QuantError::Timeout { limit_ms, elapsed_ms, phase } => {
-            let (phase, seconds) = (phase.as_str(), *elapsed_ms as f64 / 1000.0);
-            one(format!("Timed out in phase {phase} after {seconds:.1} s: timeoutMs is {limit_ms}."), hint)
-        }
+        QuantError::Timeout { clock, limit_ms, elapsed_ms, phase, .. } => system::timeout(*clock, *limit_ms, *elapsed_ms, *phase),
+        QuantError::DeviceUnavailable { device, reason } => system::no_device(device, reason),
+        QuantError::DeviceFailed { device, op, status, sticky, .. } => system::device(device, op, status.as_deref(), *sticky),
+        QuantError::ResumeMismatch { path, issues } => resume(path, issues),
         QuantError::OutputBusy { path, pid } => many(
             format!(
                 "Output {} is being written by another job (pid {}).",
@@ -126,7 +114,13 @@ pub fn texts(error: &QuantError) -> Texts {
             ),
             &["wait for that job", "choose another outputPath"],
         ),
-        QuantError::Cancelled { phase } => one(format!("Aborted in phase {}.", phase.as_str()), hint),
+        QuantError::Cancelled { phase, staged, .. } => one(
+            format!("Aborted in phase {}.", phase.as_str()),
+            match staged {
+                Staged::Nothing => hint,
+                Staged::Journal => "Call again with resume: true to continue.",
+            },
+        ),
     }
 }
 
@@ -173,6 +167,15 @@ fn config(issues: &Issues, code: ErrorCode) -> Texts {
             )
         }
     }
+}
+
+fn resume(path: &Path, issues: &Issues) -> Texts {
+    let change = |i: &ConfigIssue| format!("{}: was {}, now {}", visible(&i.path), visible(&i.expected), visible(&i.received));
+    let changes: Vec<String> = issues.iter().take(5).map(change).collect();
+    many(
+        format!("Cannot resume {}: {} setting(s) changed ({}).", path_text(path), issues.len(), changes.join("; ")),
+        &["repeat the earlier settings", "pass resume: false to start over"],
+    )
 }
 
 /// Four decimals; more where both would look equal.
@@ -269,19 +272,6 @@ fn work(path: &Path, layer: Option<&str>, failure: &WorkFailure) -> Texts {
             format!("Quantization failed: {p} is already quantized ({}).", visible(scheme)),
             "Start from the original weights; quantizing twice adds two errors.",
         ),
-    }
-}
-
-fn io_hint(errno: &str, op: IoOp) -> &'static str {
-    match errno {
-        "EACCES" | "EPERM" => "Check the owner and permissions.",
-        "EROFS" => "This file system is read-only; choose another outputPath.",
-        "EISDIR" | "ENOTDIR" => "A folder stands where a file was expected, or the reverse.",
-        "EMFILE" | "ENFILE" => "Raise the open-file limit or lower numThreads.",
-        "EIO" => "The device reports a fault; check the disk.",
-        "EAGAIN" | "EBUSY" | "ETXTBSY" | "ESTALE" | "ETIMEDOUT" | "ENOLCK" => "The storage did not answer; try again later.",
-        _ if matches!(op, IoOp::Stat | IoOp::Open | IoOp::List | IoOp::Read) => "Check permissions and the path.",
-        _ => ErrorCode::Io.row().hint,
     }
 }
 

@@ -1,20 +1,25 @@
 //! Cutting a layer into blocks of neighbouring rows, and encoding one block: read, search, pack, decode what was packed, compare, write.
 
+use super::checksum::BlockChecksum;
 use super::context::JobContext;
+use crate::device::Work;
 use crate::error::QuantError;
+use crate::memory::{LARGEST_BLOCK, Refused, resize, rows_of};
 use aq_core::Geometry;
 use aq_io::TensorInfo;
+use aq_io::fault::{self, Effect, Site};
 use aq_io::layout::{EncodedRows, LayerSpec};
 use aq_io::output::{Placed, ShardWriter};
 use aq_io::source::Shard;
 use aq_io::weights::read_float_rows;
 use aq_kernels::convert::first_non_finite;
-use aq_kernels::{RowCodec, RowFlags, RowSums, Scratch};
+use aq_kernels::{RowFlags, RowSums, Scratch};
 
-/// Weights in one block: large enough to keep reads long, small enough that a worker needs a few MB and notices an abort at once.
-const BLOCK_WEIGHTS: usize = 1 << 18;
 /// Rows of a block are a multiple of this, so that it starts on a byte of packed codes.
-const ROW_STEP: usize = 4;
+pub const ROW_STEP: usize = 4;
+/// Bytes that one weight takes besides its own in the source: as f32, decoded, its code, its bytes in the output (4 at most), and in the
+/// search's scratch.
+const WORKING_BYTES: usize = 4 + 4 + 1 + 4 + 4;
 
 /// Neighbouring rows of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +30,14 @@ pub struct Block {
     pub rows: usize,
 }
 
+/// Bytes that a row takes while it is worked on.
+pub const fn working_set(g: Geometry, source_bytes: usize) -> u64 {
+    (g.row() * (source_bytes + WORKING_BYTES)) as u64
+}
+
 /// The blocks of a layer, in order.
-pub fn row_blocks(g: Geometry) -> Vec<Block> {
-    let rows = (BLOCK_WEIGHTS / g.row().max(1)).max(1).next_multiple_of(ROW_STEP);
+pub fn row_blocks(g: Geometry, source_bytes: usize) -> Vec<Block> {
+    let rows = rows_of(LARGEST_BLOCK, working_set(g, source_bytes), ROW_STEP);
     (0..g.out).step_by(rows).map(|first| Block { first, rows: rows.min(g.out - first) }).collect()
 }
 
@@ -42,6 +52,26 @@ pub struct Buffers {
     scratch: Scratch,
 }
 
+impl Buffers {
+    /// Takes the memory that some rows need.
+    fn prepare(&mut self, spec: &LayerSpec, placed: &[Placed], rows: usize, source_bytes: usize) -> Result<(), Refused> {
+        let (weights, scales) = (rows * spec.geometry.row(), rows * spec.geometry.scales_per_row());
+        resize(&mut self.source, weights * source_bytes, 0)?;
+        resize(&mut self.weights, weights, 0.0)?;
+        resize(&mut self.decoded, weights, 0.0)?;
+        resize(&mut self.encoded.codes, weights, 0)?;
+        resize(&mut self.encoded.scales, scales, 0.0)?;
+        resize(&mut self.encoded.zeros, scales, 0.0)?;
+        self.out.resize_with(placed.len(), Vec::new);
+        for (out, placed) in self.out.iter_mut().zip(placed) {
+            out.clear();
+            let bytes = (rows as u64 * placed.tensor.row_bits).div_ceil(8) as usize;
+            out.try_reserve_exact(bytes).map_err(|_| Refused)?;
+        }
+        Ok(())
+    }
+}
+
 /// Where a layer comes from and goes to.
 pub struct LayerFiles<'a> {
     /// Source file.
@@ -54,13 +84,21 @@ pub struct LayerFiles<'a> {
 
 /// What became of a block.
 pub enum BlockEnd {
-    /// Encoded and written: sums of each row, and what the rows ask for.
-    Encoded(Vec<RowSums>, RowFlags),
+    /// Encoded and written: sums of each row, what the rows ask for, and the checksum of what was written.
+    Encoded(Vec<RowSums>, RowFlags, u64),
     /// A value is not finite; nothing was written.
     NonFinite,
 }
 
-/// Encodes one block of a layer and writes it.
+/// What became of a part of a block.
+enum Part {
+    Encoded(RowFlags),
+    NonFinite,
+    /// There was no memory for it.
+    Refused,
+}
+
+/// Encodes one block of a layer and writes it: at once, or in smaller parts where memory is short.
 pub fn encode(
     job: &JobContext<'_>,
     spec: &LayerSpec,
@@ -69,47 +107,68 @@ pub fn encode(
     block: Block,
     b: &mut Buffers,
 ) -> Result<BlockEnd, QuantError> {
-    job.control.check()?;
-    let g = spec.geometry;
-    b.weights.resize(block.rows * g.row(), 0.0);
-    read_float_rows(files.shard, files.tensor, block.first, &mut b.weights, g.row(), &mut b.source)?;
-    if first_non_finite(&b.weights).is_some() {
-        return Ok(BlockEnd::NonFinite);
+    let mut sums = Vec::with_capacity(block.rows);
+    let mut flags = RowFlags::default();
+    let mut checksum = BlockChecksum::new(placed.len());
+    let per_row = working_set(spec.geometry, files.tensor.dtype.size());
+    let (mut first, end) = (block.first, block.first + block.rows);
+    while first < end {
+        job.control.check()?;
+        let rows = job.memory.rows(per_row, ROW_STEP).min(end - first);
+        let bytes = rows as u64 * per_row;
+        let permit = job.memory.acquire(bytes, job.control)?;
+        match encode_part(job, spec, files, placed, Block { first, rows }, b, &mut sums, &mut checksum)? {
+            Part::Encoded(got) => {
+                flags.needs_f32 |= got.needs_f32;
+                flags.overflow = flags.overflow.or(got.overflow);
+                first += rows;
+            }
+            Part::NonFinite => return Ok(BlockEnd::NonFinite),
+            Part::Refused => {
+                *b = Buffers::default(); // what it holds may be what others lack
+                drop(permit);
+                job.memory.step_down(job.control, bytes)?;
+            }
+        }
     }
-    let flags = encode_rows(spec, job, block.rows, b);
-    b.out.resize_with(placed.len(), Vec::new);
-    b.out.iter_mut().for_each(Vec::clear);
+    Ok(BlockEnd::Encoded(sums, flags, checksum.digest()))
+}
+
+#[expect(clippy::too_many_arguments, reason = "one step of `encode`, apart for its length")]
+fn encode_part(
+    job: &JobContext<'_>,
+    spec: &LayerSpec,
+    files: &LayerFiles<'_>,
+    placed: &[Placed],
+    part: Block,
+    b: &mut Buffers,
+    sums: &mut Vec<RowSums>,
+    checksum: &mut BlockChecksum,
+) -> Result<Part, QuantError> {
+    let g = spec.geometry;
+    let refused = fault::hit(Site::Chunk) == Some(Effect::Alloc);
+    if refused || b.prepare(spec, placed, part.rows, files.tensor.dtype.size()).is_err() {
+        return Ok(Part::Refused);
+    }
+    read_float_rows(files.shard, files.tensor, part.first, &mut b.weights, g.row(), &mut b.source)?;
+    if first_non_finite(&b.weights).is_some() {
+        return Ok(Part::NonFinite);
+    }
+    let work = Work { geometry: g, scheme: spec.scheme, tuning: job.tuning, weights: &b.weights };
+    let flags = job.compute.encode(job.control, &work, &mut b.encoded, &mut b.scratch)?;
     job.layout.write_rows(spec, &b.encoded, &mut b.out);
 
     // What is judged are the bytes that go to the file, decoded by the layout's own definition.
     let bytes: Vec<&[u8]> = b.out.iter().map(Vec::as_slice).collect();
-    b.decoded.resize(b.weights.len(), 0.0);
-    job.layout.read_rows(spec, &bytes, block.rows, &mut b.decoded);
+    job.layout.read_rows(spec, &bytes, part.rows, &mut b.decoded);
     let rows = b.weights.chunks_exact(g.row()).zip(b.decoded.chunks_exact(g.row()));
-    let sums = rows.map(|(w, v)| RowSums::of(w, v)).collect();
+    sums.extend(rows.map(|(w, v)| RowSums::of(w, v)));
 
-    for (placed, bytes) in placed.iter().zip(&b.out) {
-        files.writer.write(placed, placed.tensor.row_offset(block.first), bytes)?;
+    for (i, (placed, bytes)) in placed.iter().zip(&b.out).enumerate() {
+        checksum.update(i, bytes);
+        files.writer.write(placed, placed.tensor.row_offset(part.first), bytes)?;
     }
-    Ok(BlockEnd::Encoded(sums, flags))
-}
-
-fn encode_rows(spec: &LayerSpec, job: &JobContext<'_>, rows: usize, b: &mut Buffers) -> RowFlags {
-    let (row, scales) = (spec.geometry.row(), spec.geometry.scales_per_row());
-    let codec = RowCodec::new(spec.geometry, spec.scheme, job.tuning);
-    let e = &mut b.encoded;
-    e.rows = rows;
-    e.codes.resize(rows * row, 0);
-    e.scales.resize(rows * scales, 0.0);
-    e.zeros.resize(rows * scales, 0.0);
-    let mut flags = RowFlags::default();
-    for i in 0..rows {
-        let (r, s) = (i * row..(i + 1) * row, i * scales..(i + 1) * scales);
-        let got = codec.encode(&b.weights[r.clone()], &mut b.scratch, &mut e.codes[r], &mut e.scales[s.clone()], &mut e.zeros[s]);
-        flags.needs_f32 |= got.needs_f32;
-        flags.overflow = flags.overflow.or(got.overflow);
-    }
-    flags
+    Ok(Part::Encoded(flags))
 }
 
 #[cfg(test)]
@@ -120,7 +179,7 @@ mod tests {
     fn blocks_cover_every_row_once_and_start_on_bytes() {
         for shape in [[1, 7], [5, 100], [3072, 3072], [3, 1 << 20], [10_000, 33]] {
             let g = Geometry::of(&shape, 64).unwrap();
-            let blocks = row_blocks(g);
+            let blocks = row_blocks(g, 2);
             assert!(blocks.iter().all(|b| b.first % ROW_STEP == 0 && b.rows > 0));
             assert_eq!(blocks.iter().map(|b| b.rows).sum::<usize>(), g.out);
             assert!(blocks.windows(2).all(|w| w[0].first + w[0].rows == w[1].first));

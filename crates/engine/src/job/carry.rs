@@ -3,36 +3,51 @@
 use super::blocks::LayerFiles;
 use super::context::JobContext;
 use crate::error::QuantError;
+use crate::memory::resize;
 use aq_core::config::NonFinitePolicy;
 use aq_io::TensorInfo;
+use aq_io::fault::{self, Effect, Site};
 use aq_io::output::Placed;
 use aq_io::source::Shard;
 use aq_kernels::convert::{all_finite, first_non_finite, to_f32};
+use xxhash_rust::xxh3::Xxh3;
 
 /// A multiple of every element size.
 const CHUNK: usize = 1 << 20;
+/// The same; smaller pieces would not help a system without memory.
+const LEAST_CHUNK: usize = 1 << 12;
 
-/// Copies a tensor's bytes; counts them for `name` if given.
-pub fn copy(job: &JobContext<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Option<&str>) -> Result<(), QuantError> {
+/// Copies a tensor's bytes and returns their checksum; counts them for `name` if given.
+pub fn copy(job: &JobContext<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Option<&str>) -> Result<u64, QuantError> {
+    let mut checksum = Xxh3::new();
     let t = files.tensor;
     let check = t.dtype.is_float() && job.config.non_finite == NonFinitePolicy::Error;
     let mut buffer = Vec::new();
     let mut floats = Vec::new();
-    let mut at = 0;
+    let (mut at, mut chunk) = (0, CHUNK);
     while at < t.len {
         job.control.check()?;
-        buffer.resize(CHUNK.min((t.len - at) as usize), 0);
+        let bytes = chunk.min((t.len - at) as usize);
+        let working = (bytes + if check { bytes / t.dtype.size() * 4 } else { 0 }) as u64;
+        let permit = job.memory.acquire(working, job.control)?;
+        if fault::hit(Site::Chunk) == Some(Effect::Alloc) || resize(&mut buffer, bytes, 0).is_err() {
+            drop(permit);
+            job.memory.step_down(job.control, working)?;
+            chunk = (chunk / 2).max(LEAST_CHUNK);
+            continue;
+        }
         files.shard.read(&mut buffer, t.offset + at)?;
         if check && !all_finite(&buffer, t.dtype, &mut floats) {
             return Err(non_finite(files.shard, t)?);
         }
+        checksum.update(&buffer);
         files.writer.write(placed, at, &buffer)?;
         at += buffer.len() as u64;
         if let Some(name) = name {
             job.control.progress.bytes(name, buffer.len() as u64);
         }
     }
-    Ok(())
+    Ok(checksum.digest())
 }
 
 /// The error for a tensor with values that are not finite: where the first is, and how many there are.

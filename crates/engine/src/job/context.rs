@@ -1,15 +1,19 @@
 //! What every worker of a job needs to know.
 
 use crate::control::Control;
+use crate::device::Compute;
+use crate::error::QuantError;
+use crate::memory::Memory;
 use crate::plan::Plan;
 use aq_core::ResolvedConfig;
+use aq_core::report::OtherFailure;
 use aq_io::layout::Layout;
 use aq_kernels::Tuning;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Shared by the workers of a job.
 pub struct JobContext<'a> {
-    /// Stop flag and progress.
+    /// Stop flag, progress and ledger.
     pub control: &'a Control,
     /// The configuration.
     pub config: &'a ResolvedConfig,
@@ -17,25 +21,61 @@ pub struct JobContext<'a> {
     pub plan: &'a Plan,
     /// How bytes are laid out.
     pub layout: &'static dyn Layout,
+    /// What computes.
+    pub compute: &'a Compute,
+    /// Memory in permits.
+    pub memory: &'a Memory,
+    /// The log span of the job, for its workers.
+    pub span: tracing::Span,
     /// Switches of the search.
     pub tuning: Tuning,
     /// Lowest index of a task that failed; later ones need not start, earlier ones may still fail and then win.
     failed: AtomicUsize,
+    /// The job was stopped before anything had failed: the stop is what is told.
+    stopped_first: AtomicBool,
 }
 
 impl<'a> JobContext<'a> {
     /// For one job.
-    pub fn new(control: &'a Control, config: &'a ResolvedConfig, plan: &'a Plan, layout: &'static dyn Layout) -> Self {
-        Self { control, config, plan, layout, tuning: Tuning::default(), failed: AtomicUsize::new(usize::MAX) }
+    pub fn new(
+        control: &'a Control,
+        config: &'a ResolvedConfig,
+        plan: &'a Plan,
+        layout: &'static dyn Layout,
+        compute: &'a Compute,
+        memory: &'a Memory,
+    ) -> Self {
+        let (failed, stopped_first) = (AtomicUsize::new(usize::MAX), AtomicBool::new(false));
+        let span = tracing::Span::current();
+        Self { control, config, plan, layout, compute, memory, span, tuning: Tuning::default(), failed, stopped_first }
     }
 
     /// Notes a failed task.
-    pub fn fail(&self, task: usize) {
-        self.failed.fetch_min(task, Ordering::Relaxed);
+    pub fn fail(&self, task: usize, name: &str, error: &QuantError) {
+        if self.failed.fetch_min(task, Ordering::Relaxed) == usize::MAX && self.control.stopped().is_some() {
+            self.stopped_first.store(true, Ordering::Relaxed);
+        }
+        if !is_stop(error) {
+            let (code, message) = (error.code().as_str(), error.texts().sentence);
+            self.control.ledger.failed(task, OtherFailure { layer: name.to_owned(), code, message });
+        }
     }
 
     /// Whether a task before this one has failed.
     pub fn is_pointless(&self, task: usize) -> bool {
         self.failed.load(Ordering::Relaxed) < task
     }
+
+    /// Which of the failures is told, in plan order: the stop if it came first, else the one with the lowest index.
+    pub fn told(&self, failures: Vec<(usize, QuantError)>) -> Option<QuantError> {
+        let stop_first = self.stopped_first.load(Ordering::Relaxed);
+        let wanted = failures.iter().position(|(_, e)| is_stop(e) == stop_first).unwrap_or(0);
+        let (index, error) = failures.into_iter().nth(wanted)?;
+        self.control.ledger.told(index);
+        Some(error)
+    }
+}
+
+const fn is_stop(error: &QuantError) -> bool {
+    matches!(error, QuantError::Cancelled { .. } | QuantError::Timeout { .. })
 }

@@ -1,6 +1,7 @@
 //! The files around the weights: configs with `quantization_config`, shard indexes, everything carried over.
 
 use super::layer::LayerEnd;
+use crate::control::Control;
 use crate::error::QuantError;
 use crate::plan::{ComponentPlan, Plan, TensorPlan};
 use aq_io::layout::{Described, LayerSpec, Layout};
@@ -22,7 +23,13 @@ pub fn folder(source: &Source, component: &Component) -> PathBuf {
 }
 
 /// Copies what belongs to the model and is not written anew; `rewritten` already holds the configs that are.
-pub fn carry_over(source: &Source, plan: &Plan, staging: &Staging, mut rewritten: Vec<PathBuf>) -> Result<(), QuantError> {
+pub fn carry_over(
+    source: &Source,
+    plan: &Plan,
+    staging: &Staging,
+    control: &Control,
+    mut rewritten: Vec<PathBuf>,
+) -> Result<(), QuantError> {
     for c in &plan.components {
         let component = &source.components[c.component];
         rewritten.extend(component.shards.iter().map(|s| s.path.clone()));
@@ -31,7 +38,7 @@ pub fn carry_over(source: &Source, plan: &Plan, staging: &Staging, mut rewritten
     // A manifest of the input describes the input.
     rewritten.push(source.root.join(super::manifest::FILE));
     for file in source.carried.iter().filter(|f| !rewritten.contains(&f.from)) {
-        staging.carry(&file.from, &file.to, file.weight)?;
+        staging.carry(&file.from, &file.to, file.weight, || control.check())?;
     }
     Ok(())
 }

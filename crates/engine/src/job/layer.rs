@@ -2,12 +2,13 @@
 
 use super::blocks::{BlockEnd, Buffers, LayerFiles, encode, row_blocks};
 use super::carry;
+use super::checksum::combine;
 use super::context::JobContext;
 use crate::error::{QuantError, WorkFailure};
 use crate::plan::LayerPlan;
 use aq_core::config::NonFinitePolicy;
 use aq_core::report::{Attempt, Figures, LayerOutcome};
-use aq_core::{Geometry, ScaleDtype};
+use aq_core::{Geometry, Notice, ScaleDtype};
 use aq_io::layout::{LayerSpec, OutTensor};
 use aq_io::output::Placed;
 use aq_kernels::{RowFlags, RowSums};
@@ -44,10 +45,16 @@ struct Measured {
     sums: RowSums,
     figures: Figures,
     flags: RowFlags,
+    checksum: u64,
 }
 
-/// Encodes a layer until it passes, or has no width left.
-pub fn quantize(job: &JobContext<'_>, layer: &LayerPlan, files: &LayerFiles<'_>, placed: Vec<Placed>) -> Result<LayerEnd, QuantError> {
+/// Encodes a layer until it passes, or has no width left; with the checksum of what was written.
+pub fn quantize(
+    job: &JobContext<'_>,
+    layer: &LayerPlan,
+    files: &LayerFiles<'_>,
+    placed: Vec<Placed>,
+) -> Result<(LayerEnd, u64), QuantError> {
     let (mut spec, mut placed) = (layer.spec.clone(), placed);
     let mut attempts: Vec<Attempt> = Vec::new();
     loop {
@@ -82,8 +89,17 @@ pub fn quantize(job: &JobContext<'_>, layer: &LayerPlan, files: &LayerFiles<'_>,
             (true, _) => LayerOutcome::Raised,
             (false, _) => LayerOutcome::Failed,
         };
-        let Measured { sums, figures, .. } = measured;
-        return Ok(LayerEnd::Done(Box::new(LayerDone { spec, placed, sums, figures, attempts, outcome })));
+        if outcome == LayerOutcome::Raised {
+            job.control.ledger.notice(Notice::Fallback {
+                layer: layer.name.clone(),
+                from: layer.spec.scheme.bits,
+                to: spec.scheme.bits,
+                similarity: attempts[0].similarity,
+                threshold: job.config.min_accuracy,
+            });
+        }
+        let Measured { sums, figures, checksum, .. } = measured;
+        return Ok((LayerEnd::Done(Box::new(LayerDone { spec, placed, sums, figures, attempts, outcome })), checksum));
     }
 }
 
@@ -102,9 +118,9 @@ fn attempt(
     placed: &[Placed],
     first: bool,
 ) -> Result<Option<Measured>, QuantError> {
-    let blocks = row_blocks(spec.geometry);
+    let blocks = row_blocks(spec.geometry, files.tensor.dtype.size());
     let bytes_per_row = (spec.geometry.row() * files.tensor.dtype.size()) as u64;
-    let ends: Vec<BlockEnd> = blocks
+    let ends: Vec<Result<BlockEnd, QuantError>> = blocks
         .par_iter()
         .map_init(Buffers::default, |buffers, &block| {
             let end = encode(job, spec, files, placed, block, buffers)?;
@@ -113,19 +129,22 @@ fn attempt(
             }
             Ok(end)
         })
-        .collect::<Result<_, QuantError>>()?;
-    let mut total = Measured { sums: RowSums::default(), figures: no_error(), flags: RowFlags::default() };
-    let mut worst = 1.0;
+        .collect();
+    let ends: Vec<BlockEnd> = ends.into_iter().collect::<Result<_, _>>()?; // the first in row order, whichever came first
+    let mut total = Measured { sums: RowSums::default(), figures: no_error(), flags: RowFlags::default(), checksum: 0 };
+    let (mut worst, mut checksums) = (1.0, Vec::with_capacity(ends.len()));
     for end in &ends {
-        let BlockEnd::Encoded(rows, flags) = end else { return Ok(None) };
+        let BlockEnd::Encoded(rows, flags, checksum) = end else { return Ok(None) };
         for row in rows {
             total.sums.add(row);
             worst = f64::min(worst, row.cosine());
         }
+        checksums.push(*checksum);
         total.flags.needs_f32 |= flags.needs_f32;
         total.flags.overflow = total.flags.overflow.or(flags.overflow);
     }
     total.figures = figures(&total.sums, worst);
+    total.checksum = combine(&checksums);
     Ok(Some(total))
 }
 
@@ -139,15 +158,15 @@ pub fn figures(sums: &RowSums, worst_row_cosine: f64) -> Figures {
 }
 
 /// Values that are not finite: an error with the first and their number, or the tensor as it is.
-fn keep(job: &JobContext<'_>, files: &LayerFiles<'_>) -> Result<LayerEnd, QuantError> {
+fn keep(job: &JobContext<'_>, files: &LayerFiles<'_>) -> Result<(LayerEnd, u64), QuantError> {
     if job.config.non_finite == NonFinitePolicy::Error {
         return Err(carry::non_finite(files.shard, files.tensor)?);
     }
     let t = files.tensor;
     let tensor = OutTensor::carried(&t.name, t.dtype, &t.shape, t.len);
     let placed = files.writer.append(std::slice::from_ref(&tensor)).remove(0);
-    carry::copy(job, files, &placed, None)?;
-    Ok(LayerEnd::Kept(placed))
+    let checksum = carry::copy(job, files, &placed, None)?;
+    Ok((LayerEnd::Kept(placed), checksum))
 }
 
 /// Bytes on disk * 8 / weights.

@@ -3,16 +3,20 @@
 use super::files::json_bytes;
 use crate::error::QuantError;
 use aq_core::report::{QuantizeReport, Warning};
-use aq_io::MetadataProblem;
 use aq_io::output::Staging;
 use aq_io::source::Source;
+use aq_io::{Disk, MetadataProblem};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// Its name, in the output folder.
 pub const FILE: &str = "arrow-quant.json";
 /// Warnings about how a job went, not about what it wrote.
-const ABOUT_THE_RUN: [&str; 1] = ["AQ_WARN_STALE_STAGING"];
+const ABOUT_THE_RUN: [&str; 5] =
+    ["AQ_WARN_STALE_STAGING", "AQ_WARN_RESUMED", "AQ_WARN_RETRIED", "AQ_WARN_DEGRADED_MEMORY", "AQ_WARN_DEGRADED_DEVICE"];
+/// Options about how a job is run: they do not change what it writes.
+const HOW_IT_RUNS: [&str; 9] =
+    ["numThreads", "timeoutMs", "stallTimeoutMs", "maxMemoryLimitMb", "ioRetries", "device", "deviceFallback", "overwrite", "resume"];
 const FORMAT: &str = "arrow-quant";
 const FORMAT_VERSION: u64 = 1;
 
@@ -29,13 +33,7 @@ pub struct WrittenFile {
 
 /// Writes the manifest.
 pub fn write(staging: &Staging, report: &QuantizeReport, files: &[WrittenFile]) -> Result<(), QuantError> {
-    let mut config = report.resolved_config.clone();
-    if let Value::Object(map) = &mut config {
-        // How a job is run does not change what it writes.
-        map.remove("numThreads");
-        map.remove("timeoutMs");
-        map.remove("overwrite");
-    }
+    let config = what_is_written(&report.resolved_config);
     let warnings: Vec<&Warning> = report.warnings.iter().filter(|w| !ABOUT_THE_RUN.contains(&w.code)).collect();
     let files: Vec<Value> = files.iter().map(|f| json!({"name": f.name, "bytes": f.bytes, "blake3": f.blake3})).collect();
     let value = json!({
@@ -64,13 +62,22 @@ pub fn write(staging: &Staging, report: &QuantizeReport, files: &[WrittenFile]) 
     Ok(())
 }
 
+/// A configuration without what does not change the output.
+pub fn what_is_written(config: &Value) -> Value {
+    let mut config = config.clone();
+    if let Value::Object(map) = &mut config {
+        HOW_IT_RUNS.iter().for_each(|option| drop(map.remove(*option)));
+    }
+    config
+}
+
 /// The manifest in a model folder, if there is one; of a newer format it is an error.
-pub fn read(source: &Source) -> Result<Option<Map<String, Value>>, QuantError> {
+pub fn read(disk: &Disk, source: &Source) -> Result<Option<Map<String, Value>>, QuantError> {
     let path = source.root.join(FILE);
-    if !path.is_file() {
+    if !disk.is_file(&path)? {
         return Ok(None);
     }
-    let map = aq_io::json::read_object(&path)?;
+    let map = aq_io::json::read_object(disk, &path)?;
     match map.get("formatVersion").and_then(Value::as_u64) {
         Some(found) if found > FORMAT_VERSION => {
             let problem = MetadataProblem::Version { found, newest: FORMAT_VERSION };

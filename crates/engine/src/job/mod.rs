@@ -1,17 +1,22 @@
 //! The job: open, plan, quantize, commit. No step goes back.
 
+mod before;
 mod blocks;
 mod carry;
+mod checksum;
 mod context;
 mod files;
+mod finish;
+mod journal;
 mod layer;
 pub(crate) mod manifest;
 mod pool;
 mod quality;
 mod report;
 mod run;
+mod tasks;
 
-pub use blocks::{Block, row_blocks};
+pub use blocks::{Block, ROW_STEP, row_blocks, working_set};
 pub use carry::unravel;
 pub use layer::figures;
 pub use pool::{pool, thread_count};

@@ -1,6 +1,8 @@
 //! The report, from what the layers ended with.
 
 use super::layer::{LayerDone, LayerEnd, bits_per_weight};
+use crate::device::Compute;
+use crate::ledger::Ledger;
 use crate::plan::{LayerPlan, Plan};
 use aq_core::ResolvedConfig;
 use aq_core::report::{
@@ -31,14 +33,16 @@ pub struct ReportInput<'a> {
     pub seconds: f64,
     /// Worker threads.
     pub threads: usize,
-    /// Warnings so far.
-    pub warnings: Vec<Warning>,
+    /// What computed.
+    pub compute: &'a Compute,
+    /// What happened on the way.
+    pub ledger: &'a Ledger,
 }
 
 /// The report of a job that succeeded.
-pub fn report(input: ReportInput<'_>) -> QuantizeReport {
-    let ReportInput { source, config, plan, ends, output, .. } = input;
-    let (mut layers, mut warnings) = (Vec::new(), input.warnings);
+pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
+    let &ReportInput { source, config, plan, ends, output, .. } = input;
+    let (mut layers, mut warnings) = (Vec::new(), input.ledger.warnings());
     let mut skipped: Vec<Skipped> =
         plan.kept.iter().map(|k| Skipped { name: k.name.clone(), why: k.why.clone(), bytes: k.bytes }).collect();
     let mut total = RowSums::default();
@@ -85,16 +89,24 @@ pub fn report(input: ReportInput<'_>) -> QuantizeReport {
         model_size_mb: megabytes(input.written),
         original_size_mb: megabytes(original),
         quantization_time_s: input.seconds,
-        backend: BackendReport { device: "cpu", simd: aq_kernels::LEVEL, threads: input.threads },
+        backend: BackendReport {
+            device: input.compute.name.clone(),
+            reason: input.compute.reason.clone(),
+            simd: aq_kernels::LEVEL,
+            threads: input.threads,
+        },
         components: components(source, plan),
         layers,
         skipped,
+        retries: input.ledger.retries(),
+        degradations: input.ledger.degradations(),
         warnings,
         resolved_config: serde_json::to_value(config).unwrap_or_default(),
     }
 }
 
-fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
+/// One layer, as both reports tell it.
+pub fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
     let s = done.spec.scheme;
     let (from, to) = (planned.spec.scheme.bits, s.bits);
     LayerReport {

@@ -1,26 +1,29 @@
 //! A quantization job from the call to the renamed folder.
 
-use super::blocks::LayerFiles;
 use super::context::JobContext;
-use super::layer::{self, LayerDone, LayerEnd};
-use super::manifest::{self, WrittenFile};
+use super::finish::finish;
+use super::journal::{Journal, identity};
+use super::layer::{LayerDone, LayerEnd};
 use super::pool::{pool, thread_count};
 use super::report::{ReportInput, report};
-use super::{carry, files, quality};
-use crate::control::Control;
+use super::tasks::{encode_all, open_shards, verified};
+use super::{before, files, manifest, quality};
+use crate::control::{Control, Limits};
+use crate::device::Compute;
 use crate::error::QuantError;
+use crate::memory::Memory;
 use crate::modality;
-use crate::plan::{Plan, TensorPlan, plan};
-use aq_core::error::ConfigIssue;
+use crate::plan::{Plan, plan};
 use aq_core::report::{QuantizeReport, Warning};
-use aq_core::{GivenConfig, Mode, Phase};
+use aq_core::{GivenConfig, Mode, Phase, ResolvedConfig};
+use aq_io::Disk;
+use aq_io::fault::{self, Site};
 use aq_io::layout::{Layout, layout};
-use aq_io::os;
-use aq_io::output::{Placed, ShardWriter, Staging};
+use aq_io::output::{Existing, Staging};
 use aq_io::source::{self, Shard, Source};
-use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What to quantize and where to.
 #[derive(Debug, Clone)]
@@ -35,199 +38,135 @@ pub struct QuantizeRequest {
     pub config: GivenConfig,
 }
 
-/// A weight file being written.
-struct ShardJob<'a> {
-    component: usize,
-    shard: &'a Shard,
-    plan: &'a [TensorPlan],
-    writer: ShardWriter,
-    /// Per tensor of the header: where its tensors go.
-    placed: Vec<Vec<Placed>>,
-}
-
-/// What a task ends with: the layer's index and end, nothing for a tensor carried over.
-type TaskEnd = Result<Option<(usize, LayerEnd)>, QuantError>;
-
-/// One unit of work: a tensor of a shard.
-struct Task {
-    shard: usize,
-    tensor: usize,
+/// Everything that is decided before the first byte is written.
+struct Prepared {
+    config: ResolvedConfig,
+    disk: Disk,
+    source: Source,
+    plan: Plan,
+    layout: &'static dyn Layout,
+    compute: Compute,
+    memory: Memory,
 }
 
 /// Runs a job. On success the output folder is complete; on any error there is nothing at its path that was not there before.
-pub fn quantize(request: &QuantizeRequest, control: &Control) -> Result<QuantizeReport, QuantError> {
-    control.enter(Phase::Config)?;
-    let config = request.config.resolve(request.mode).map_err(QuantError::InvalidConfig)?;
-    if let Some(limit) = config.timeout_ms {
-        control.limit(limit);
-    }
-    control.enter(Phase::Open)?;
-    let source = source::open(&request.model_path)?;
-    let found = modality::detect(&source, config.modality)?;
-    refuse_overlap(&request.output_path, &source)?;
-    control.enter(Phase::Plan)?;
-    let layout = layout(config.layout);
-    let mut warnings = warnings(&request.config, &source)?;
-    let plan = plan(&source, &config, &found, layout)?;
-    control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
-    tracing::debug!(layers = plan.layers.len(), bytes = plan.bytes(&source), "planned");
-
-    check_space(&request.output_path, &source, &plan, layout)?;
-    let staging = Staging::create(&request.output_path, config.overwrite)?;
+pub fn quantize(request: &QuantizeRequest, control: &Arc<Control>) -> Result<QuantizeReport, QuantError> {
+    let prepared = prepare(request, control)?;
+    let Prepared { config, disk, .. } = &prepared;
+    let existing = Existing { overwrite: config.overwrite, resume: config.resume };
+    let staging = Staging::create(disk, &request.output_path, existing)?;
     if staging.swept {
         let message = "The staging of an earlier job that had died was removed.".into();
-        warnings.push(Warning { code: "AQ_WARN_STALE_STAGING", message, details: json!({}) });
+        control.ledger.warn(Warning { code: "AQ_WARN_STALE_STAGING", message, details: json!({}) });
     }
-    control.enter(Phase::Quantize)?;
-    let pool = pool(config.num_threads)?;
-    let shards = create_shards(&source, &plan, layout, &staging)?;
-    let job = JobContext::new(control, &config, &plan, layout);
-    let ends = pool.install(|| encode_all(&job, &shards))?;
-    let measured: Vec<(&str, &LayerDone)> = measured(&plan, &ends);
-    if let Some(error) = quality::gate(&config, &measured, plan.layers.len()) {
-        return Err(error);
+    let mut report = match write(&prepared, &request.output_path, control, &staging) {
+        Ok(report) => report,
+        Err(error) => return Err(discarded(control, staging, error)),
+    };
+    if let Some(left) = staging.commit()? {
+        report.warnings.push(leftover(&left));
     }
-    source.components.iter().flat_map(|c| &c.shards).try_for_each(Shard::check_unchanged)?;
-    let written = pool.install(|| finish(&source, &plan, shards, &ends, &staging, control))?;
-
-    let mut rewritten = Vec::new();
-    for component in &plan.components {
-        rewritten.extend(files::write_config(&source, &plan, component, &ends, layout, &staging)?);
-    }
-    files::carry_over(&source, &plan, &staging, rewritten)?;
-    let report = report(ReportInput {
-        source: &source,
-        config: &config,
-        plan: &plan,
-        ends: &ends,
-        written: written.iter().map(|w| w.bytes).sum(),
-        output: &request.output_path,
-        layout: layout.name(),
-        seconds: control.started.elapsed().as_secs_f64(),
-        threads: thread_count(config.num_threads),
-        warnings,
-    });
-    manifest::write(&staging, &report, &written)?;
-    control.enter(Phase::Commit)?;
-    staging.commit()?;
     Ok(report)
 }
 
-/// Writing into the model, or replacing a folder that holds it, would destroy the source.
-fn refuse_overlap(output: &Path, source: &Source) -> Result<(), QuantError> {
-    let absolute = std::path::absolute(output).unwrap_or_else(|_| output.into());
-    let known = absolute.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
-    let rest = absolute.strip_prefix(known).unwrap_or(Path::new(""));
-    let (Ok(known), Ok(model)) = (known.canonicalize(), source.path.canonicalize()) else { return Ok(()) };
-    let target = if rest.as_os_str().is_empty() { known } else { known.join(rest) };
-    if target.starts_with(&model) || model.starts_with(&target) {
-        let issue = ConfigIssue::text("outputPath", "a path apart from modelPath", &output.to_string_lossy());
-        return Err(QuantError::InvalidConfig(vec![issue]));
+/// Removes what a failed job had staged, or tells that it was kept.
+fn discarded(control: &Control, staging: Staging, error: QuantError) -> QuantError {
+    if staging.keeps() {
+        control.ledger.keep();
     }
-    Ok(())
+    if let Some(left) = staging.discard() {
+        control.ledger.warn(leftover(&left));
+    }
+    error
 }
 
-/// Fails before anything is written when the planned files cannot fit. Links cost nothing, so only what is written anew counts.
-fn check_space(output: &Path, source: &Source, plan: &Plan, layout: &dyn Layout) -> Result<(), QuantError> {
-    let mut required = 0;
+fn leftover(path: &Path) -> Warning {
+    let path = path.to_string_lossy();
+    let message = format!("{path} could not be removed and was left behind; the next job to this output removes it.");
+    Warning { code: "AQ_WARN_LEFTOVER", message, details: json!({"path": path}) }
+}
+
+fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared, QuantError> {
+    control.enter(Phase::Config)?;
+    let mut config = request.config.resolve(request.mode).map_err(QuantError::InvalidConfig)?;
+    config.max_memory_limit_mb = before::memory_limit_mb(&request.config, config.max_memory_limit_mb);
+    control.ledger.config(serde_json::to_value(&config).unwrap_or_default());
+    control.limit(Limits { total: config.timeout_ms, stall: stall_limit(config.stall_timeout_ms) });
+
+    control.enter(Phase::Open)?;
+    let disk = control.disk(config.io_retries);
+    let source = source::open(&disk, &request.model_path)?;
+    let found = modality::detect(&source, config.modality)?;
+    before::refuse_overlap(&disk, &request.output_path, &source)?;
+
+    control.enter(Phase::Plan)?;
+    let layout = layout(config.layout);
+    before::warnings(&disk, &request.config, &source)?.into_iter().for_each(|w| control.ledger.warn(w));
+    let plan = plan(&source, &config, &found, layout)?;
+    control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
+    tracing::debug!(layers = plan.layers.len(), bytes = plan.bytes(&source), "planned");
+    let compute = Compute::choose(config.device, config.device_fallback)?;
+    let memory = Memory::new(config.max_memory_limit_mb << 20, thread_count(config.num_threads));
+    before::check_memory(&plan, &source, &memory)?;
+    before::check_space(&request.output_path, &source, &plan, layout)?;
+    Ok(Prepared { config, disk, source, plan, layout, compute, memory })
+}
+
+/// 0 means never. The fault build counts ten times as fast.
+fn stall_limit(milliseconds: u64) -> Option<u64> {
+    let scale = if fault::ENABLED { 10 } else { 1 };
+    (milliseconds > 0).then_some(milliseconds / scale)
+}
+
+fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging) -> Result<QuantizeReport, QuantError> {
+    let Prepared { config, disk, source, plan, layout, compute, memory } = p;
+    control.enter(Phase::Quantize)?;
+    let pool = pool(config.num_threads)?;
+    let (journal, mut entries) = Journal::open(disk, staging, &identity(&as_json(config), source))?;
+    let shards = open_shards(disk, source, plan, *layout, staging, &mut entries)?;
+    let job = JobContext::new(control, config, plan, *layout, compute, memory);
+    let (earlier, carried) = verified(&job, disk, &shards, &entries)?;
+    if staging.resumed {
+        let reused = earlier.len() + carried.iter().filter(|c| **c).count();
+        let message = format!("An interrupted job was gone on with: {reused} of {} tensors were finished already.", carried.len());
+        control.ledger.warn(Warning { code: "AQ_WARN_RESUMED", message, details: json!({"reused": reused, "tensors": carried.len()}) });
+    }
+    let ends = pool.install(|| encode_all(&job, &shards, &journal, &earlier, &carried))?;
+    let measured: Vec<(&str, &LayerDone)> = measured(plan, &ends);
+    if let Some(error) = quality::gate(config, &measured, plan.layers.len()) {
+        return Err(error);
+    }
+    source.components.iter().flat_map(|c| &c.shards).try_for_each(Shard::check_unchanged)?;
+
+    control.enter(Phase::Commit)?;
+    let written = pool.install(|| finish(source, plan, shards, &ends, staging, control))?;
+    let mut rewritten = Vec::new();
     for component in &plan.components {
-        for planned in &component.shards {
-            let tensors = &source.components[component.component].shards[planned.shard].header.tensors;
-            required += plan.out_tensors(tensors, &planned.tensors, layout).iter().flatten().map(|t| t.len).sum::<u64>();
-        }
+        rewritten.extend(files::write_config(source, plan, component, &ends, *layout, staging)?);
     }
-    match os::available_space(output) {
-        Some(available) if available < required => {
-            Err(QuantError::OutOfDisk { path: output.into(), required, available: Some(available), source: None })
-        }
-        _ => Ok(()), // where the system does not tell, writing will
-    }
+    files::carry_over(source, plan, staging, control, rewritten)?;
+    let report = report(&ReportInput {
+        source,
+        config,
+        plan,
+        ends: &ends,
+        written: written.iter().map(|w| w.bytes).sum(),
+        output,
+        layout: layout.name(),
+        seconds: control.started.elapsed().as_secs_f64(),
+        threads: thread_count(config.num_threads),
+        compute,
+        ledger: &control.ledger,
+    });
+    manifest::write(staging, &report, &written)?;
+    staging.seal()?;
+    fault::hit(Site::Commit);
+    control.point_of_no_return()?;
+    Ok(report)
 }
 
-fn warnings(given: &GivenConfig, source: &Source) -> Result<Vec<Warning>, QuantError> {
-    let mut list: Vec<Warning> = given
-        .without_effect()
-        .into_iter()
-        .map(|(option, why)| Warning {
-            code: "AQ_WARN_NO_EFFECT",
-            message: format!("Option {option} has no effect: {why}."),
-            details: json!({"option": option}),
-        })
-        .collect();
-    if let Some(manifest) = manifest::read(source)?
-        && manifest.get("layout").and_then(|l| l.as_str()) == Some("plain")
-    {
-        let message = "The input was quantized and decoded before; quantizing it again adds a second error.".into();
-        list.push(Warning { code: "AQ_WARN_PLAIN_INPUT", message, details: json!({"layout": "plain"}) });
-    }
-    Ok(list)
-}
-
-/// Creates every output shard with its header; all offsets follow from the plan.
-fn create_shards<'a>(source: &'a Source, plan: &'a Plan, layout: &dyn Layout, staging: &Staging) -> Result<Vec<ShardJob<'a>>, QuantError> {
-    let mut jobs = Vec::new();
-    for component in &plan.components {
-        let from = &source.components[component.component];
-        for planned in &component.shards {
-            let shard = &from.shards[planned.shard];
-            let groups = plan.out_tensors(&shard.header.tensors, &planned.tensors, layout);
-            let path = staging.path(&files::folder(source, from).join(&shard.file_name))?;
-            let (writer, flat) = ShardWriter::create(&path, &shard.header.metadata, &groups.concat())?;
-            let mut flat = flat.into_iter();
-            let placed = groups.iter().map(|g| flat.by_ref().take(g.len()).collect()).collect();
-            jobs.push(ShardJob { component: component.component, shard, plan: &planned.tensors, writer, placed });
-        }
-    }
-    Ok(jobs)
-}
-
-/// All tensors of all shards, in parallel; the failure with the lowest plan index is the one told.
-fn encode_all(job: &JobContext<'_>, shards: &[ShardJob<'_>]) -> Result<Vec<LayerEnd>, QuantError> {
-    let tasks: Vec<Task> =
-        shards.iter().enumerate().flat_map(|(s, j)| (0..j.plan.len()).map(move |t| Task { shard: s, tensor: t })).collect();
-    let results: Vec<Option<TaskEnd>> = tasks
-        .par_iter()
-        .enumerate()
-        .map(|(index, task)| {
-            if job.is_pointless(index) {
-                return None;
-            }
-            let result = run_task(job, &shards[task.shard], task.tensor);
-            if result.is_err() {
-                job.fail(index);
-            }
-            Some(result)
-        })
-        .collect();
-    let mut ends: Vec<Option<LayerEnd>> = vec![None; job.plan.layers.len()];
-    for result in results.into_iter().flatten() {
-        if let Some((layer, end)) = result? {
-            ends[layer] = Some(end);
-        }
-    }
-    let lost = || QuantError::Internal { message: "a planned layer was not encoded".into(), location: None, panic: false };
-    ends.into_iter().collect::<Option<_>>().ok_or_else(lost)
-}
-
-fn run_task(job: &JobContext<'_>, shard: &ShardJob<'_>, tensor: usize) -> TaskEnd {
-    let files = LayerFiles { shard: shard.shard, tensor: &shard.shard.header.tensors[tensor], writer: &shard.writer };
-    match shard.plan[tensor] {
-        TensorPlan::Carry => {
-            carry::copy(job, &files, &shard.placed[tensor][0], Some(&files.tensor.name))?;
-            Ok(None)
-        }
-        TensorPlan::Quantize(i) => {
-            let planned = &job.plan.layers[i];
-            let end = layer::quantize(job, planned, &files, shard.placed[tensor].clone())?;
-            job.control.progress.layer(&planned.name);
-            if let LayerEnd::Done(done) = &end
-                && job.config.fail_fast
-            {
-                quality::gate(job.config, &[(&planned.name, done)], job.plan.layers.len()).map_or(Ok(()), Err)?;
-            }
-            Ok(Some((i, end)))
-        }
-    }
+fn as_json(config: &ResolvedConfig) -> Value {
+    serde_json::to_value(config).unwrap_or_default()
 }
 
 fn measured<'a>(plan: &'a Plan, ends: &'a [LayerEnd]) -> Vec<(&'a str, &'a LayerDone)> {
@@ -236,43 +175,4 @@ fn measured<'a>(plan: &'a Plan, ends: &'a [LayerEnd]) -> Vec<(&'a str, &'a Layer
         LayerEnd::Kept(_) => None,
     };
     plan.layers.iter().zip(ends).filter_map(done).collect()
-}
-
-/// Puts the shards together, syncs and hashes them, writes the indexes.
-fn finish(
-    source: &Source,
-    plan: &Plan,
-    shards: Vec<ShardJob<'_>>,
-    ends: &[LayerEnd],
-    staging: &Staging,
-    control: &Control,
-) -> Result<Vec<WrittenFile>, QuantError> {
-    let done: Vec<(usize, WrittenFile, String, Vec<Placed>)> = shards
-        .into_par_iter()
-        .map(|job| {
-            let last: Vec<Placed> = job
-                .plan
-                .iter()
-                .zip(job.placed)
-                .flat_map(|(planned, placed)| match planned {
-                    TensorPlan::Carry => placed,
-                    TensorPlan::Quantize(i) => match &ends[*i] {
-                        LayerEnd::Done(d) => d.placed.clone(),
-                        LayerEnd::Kept(p) => vec![p.clone()],
-                    },
-                })
-                .collect();
-            let file = job.writer.finish(&last, || control.check())?;
-            let relative = files::folder(source, &source.components[job.component]).join(&job.shard.file_name);
-            let name = relative.to_string_lossy().replace('\\', "/");
-            let written = WrittenFile { name, bytes: file.len, blake3: file.hash };
-            Ok((job.component, written, job.shard.file_name.clone(), last))
-        })
-        .collect::<Result<_, QuantError>>()?;
-    for component in &plan.components {
-        let placed: Vec<(String, Vec<Placed>)> =
-            done.iter().filter(|d| d.0 == component.component).map(|d| (d.2.clone(), d.3.clone())).collect();
-        files::write_index(source, component, &placed, staging)?;
-    }
-    Ok(done.into_iter().map(|d| d.1).collect())
 }

@@ -178,7 +178,7 @@ fn an_output_that_cannot_be_written() {
     let bench = Bench::new(&varied());
     model::text(&bench.out("file"), "x");
     match bench.run("file/out", &json!({})) {
-        Err(QuantError::Io { op, path, .. }) => assert!(op.as_str() == "create" && path.starts_with(bench.out("file"))),
+        Err(QuantError::Io { op, path, .. }) => assert!(op.as_str() == "mkdir" && path.starts_with(bench.out("file"))),
         other => unreachable!("{other:?}"),
     }
 }
@@ -190,5 +190,5 @@ fn a_stop_before_the_start_touches_nothing() {
     cancel.cancel();
     let silent = std::sync::Arc::new(aq_core::progress::Silent);
     let stopped = bench.run_watched(&bench.out("absent"), "out", &json!({}), cancel, silent);
-    assert!(matches!(stopped, Err(QuantError::Cancelled { phase: Phase::Config })));
+    assert!(matches!(stopped, Err(QuantError::Cancelled { phase: Phase::Config, .. })));
 }

@@ -4,7 +4,9 @@ use aq_core::progress::Silent;
 use aq_core::report::{LayerReport, QuantizeReport};
 use aq_core::{CancelToken, GivenConfig, Mode, ProgressSink};
 use aq_engine::job::{QuantizeRequest, quantize};
+use aq_engine::supervise::supervise;
 use aq_engine::{Control, QuantError};
+use aq_io::Disk;
 use aq_io::weights::weights;
 use aq_testkit::{SafetensorsFile, Tree, gauss, heavy, model, snapshot};
 use serde_json::{Value, json};
@@ -77,7 +79,8 @@ impl Bench {
         }
         let config = GivenConfig::from_value(config).map_err(QuantError::InvalidConfig)?;
         let request = QuantizeRequest { model_path: model.into(), output_path: self.out(out), mode: Mode::Diffusion, config };
-        quantize(&request, &Control::new(cancel, sink))
+        let control = Arc::new(Control::new(cancel, sink));
+        supervise(&control, move |control| quantize(&request, control))
     }
 
     /// The error of a job that must fail and leave everything as it was.
@@ -110,7 +113,7 @@ pub type Decoded = (Vec<usize>, Vec<f32>, Option<u32>);
 
 /// Every weight of a model folder, decoded, by module name; with `component/` where there are several.
 pub fn decoded(path: &Path) -> BTreeMap<String, Decoded> {
-    let source = aq_io::source::open(path).expect("the folder is a model");
+    let source = aq_io::source::open(&Disk::default(), path).expect("the folder is a model");
     let mut all = BTreeMap::new();
     for component in &source.components {
         for weight in weights(component).expect("the weights can be decoded") {

@@ -136,7 +136,8 @@ fn the_default_gate_follows_the_width() {
         mode: aq_core::Mode::Diffusion,
         config,
     };
-    let control = aq_engine::Control::new(aq_core::CancelToken::default(), std::sync::Arc::new(aq_core::progress::Silent));
+    let control =
+        std::sync::Arc::new(aq_engine::Control::new(aq_core::CancelToken::default(), std::sync::Arc::new(aq_core::progress::Silent)));
     let report = aq_engine::job::quantize(&request, &control).unwrap();
     assert_eq!(report.resolved_config["minAccuracy"], json!(0.9));
     for layer in &report.layers {

@@ -7,6 +7,7 @@ mod figures;
 mod folders;
 mod harness;
 mod ladder;
+mod resume;
 mod shapes;
 mod sources;
 mod threads;

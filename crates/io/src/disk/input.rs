@@ -55,6 +55,12 @@ impl InputFile {
         self.identity.len
     }
 
+    /// Time of the last change when it was opened, milliseconds since 1970.
+    pub fn modified_ms(&self) -> Option<u64> {
+        let since = self.identity.modified?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(since.as_millis() as u64)
+    }
+
     /// Whether it had no bytes.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0

@@ -63,6 +63,33 @@ impl ShardWriter {
         Ok((writer, placed))
     }
 
+    /// Opens the file of an interrupted job; `None` where it is not there, or not with this header and length.
+    pub fn reopen(
+        disk: &Disk,
+        path: &Path,
+        metadata: &BTreeMap<String, String>,
+        tensors: &[OutTensor],
+    ) -> Result<Option<(Self, Vec<Placed>)>, IoError> {
+        let (header, placed) = layout(metadata, tensors);
+        let planned_end = placed.iter().map(|p| p.position + p.tensor.len).max().unwrap_or(header.len() as u64);
+        if !disk.is_file(path)? {
+            return Ok(None);
+        }
+        let file = disk.open_or_create(path)?;
+        let len = disk.metadata_of(&file, path)?.len();
+        let mut found = vec![0; header.len()];
+        if len < planned_end || disk.read_some(&file, path, &mut found, 0)? < header.len() || found != header {
+            return Ok(None);
+        }
+        let (disk, metadata, end) = (disk.clone(), metadata.clone(), AtomicU64::new(planned_end));
+        Ok(Some((Self { disk, path: path.into(), file, metadata, planned: placed.clone(), end }, placed)))
+    }
+
+    /// What is appended goes behind `end`: there is something that counts before it.
+    pub fn reserve(&self, end: u64) {
+        self.end.fetch_max(end, Ordering::Relaxed);
+    }
+
     /// Room past the planned end for tensors that replace planned ones.
     pub fn append(&self, tensors: &[OutTensor]) -> Vec<Placed> {
         let place = |t: &OutTensor| Placed { tensor: t.clone(), position: self.end.fetch_add(t.len, Ordering::Relaxed) };
@@ -77,8 +104,12 @@ impl ShardWriter {
 
     /// Puts the file together from the tensors that count, syncs and hashes it. `check` is polled once per MiB and can end it.
     pub fn finish<E: From<IoError>>(mut self, last: &[Placed], check: impl Fn() -> Result<(), E>) -> Result<WrittenShard, E> {
+        let end = self.planned.iter().map(|p| p.position + p.tensor.len).max().unwrap_or(0);
         if last != self.planned {
             self.rebuild(last, &check)?;
+        } else if self.disk.metadata_of(&self.file, &self.path)?.len() > end && end > 0 {
+            // What an interrupted job had appended does not count any more.
+            self.disk.set_len(&self.file, &self.path, end)?;
         }
         self.disk.sync(&self.file, &self.path)?;
         let len = self.disk.metadata_of(&self.file, &self.path)?.len();

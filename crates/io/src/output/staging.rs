@@ -53,8 +53,7 @@ impl Staging {
         let folder = parent.join(format!(".{name}.aq-partial"));
         let created = create_parents(disk, parent)?;
         let (disk, output) = (disk.clone(), output.to_path_buf());
-        let mut staging =
-            Self { disk, output, folder, lock: None, existing, created, swept: false, resumed: false, settled: false };
+        let mut staging = Self { disk, output, folder, lock: None, existing, created, swept: false, resumed: false, settled: false };
         staging.take()?;
         let put_back = staging.disk.find_link(&staging.output)?.is_some() && !existing.overwrite;
         if put_back {
@@ -107,6 +106,11 @@ impl Staging {
         self.folder.join(CONTENT)
     }
 
+    /// Where the output will be.
+    pub fn output(&self) -> &Path {
+        &self.output
+    }
+
     /// The file in which a job notes what it has finished.
     pub fn journal(&self) -> PathBuf {
         self.folder.join(JOURNAL)
@@ -128,13 +132,7 @@ impl Staging {
     }
 
     /// Carries a file over: weights may be linked, others are copied. `check` can end it.
-    pub fn carry<E: From<IoError>>(
-        &self,
-        from: &Path,
-        relative: &Path,
-        weight: bool,
-        check: impl Fn() -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn carry<E: From<IoError>>(&self, from: &Path, relative: &Path, weight: bool, check: impl Fn() -> Result<(), E>) -> Result<(), E> {
         let to = self.fresh(relative)?;
         if weight { self.disk.carry(from, &to, check) } else { self.disk.copy(from, &to, check) }
     }

@@ -41,7 +41,15 @@ impl Component {
     pub fn of_file(disk: &Disk, path: &Path) -> Result<Self, IoError> {
         let dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let (config, quantization) = configs(disk, &dir)?;
-        Ok(Self { name: String::new(), dir, declared: None, config, quantization, shards: vec![Shard::open(disk, path, None)?], index: None })
+        Ok(Self {
+            name: String::new(),
+            dir,
+            declared: None,
+            config,
+            quantization,
+            shards: vec![Shard::open(disk, path, None)?],
+            index: None,
+        })
     }
 
     /// The class of the model: diffusers' `_class_name`, transformers' first architecture, or what the pipeline says.

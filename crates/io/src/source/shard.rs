@@ -36,6 +36,11 @@ impl Shard {
         self.file.read(buffer, offset)
     }
 
+    /// Time of the last change, milliseconds since 1970, where the system tells.
+    pub fn modified_ms(&self) -> Option<u64> {
+        self.file.modified_ms()
+    }
+
     /// Fails if the file is no longer what it was at the start.
     pub fn check_unchanged(&self) -> Result<(), IoError> {
         self.file.check_unchanged()

@@ -1,0 +1,175 @@
+//! What computes: the CPU, or a device with the CPU behind it. Both give the same bytes, so which one did is told and changes nothing else.
+
+mod breaker;
+mod guarded;
+#[cfg(feature = "fault")]
+mod simulated;
+
+pub use breaker::{Breaker, BreakerState};
+
+use crate::control::Control;
+use crate::error::{QuantError, Unavailable};
+use aq_core::config::Device;
+use aq_core::{Geometry, Scheme};
+use aq_io::layout::EncodedRows;
+use aq_kernels::{RowCodec, RowFlags, Scratch, Tuning};
+use guarded::Guarded;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Rows to be encoded.
+pub struct Work<'a> {
+    /// How a row is cut into groups.
+    pub geometry: Geometry,
+    /// How it is encoded.
+    pub scheme: Scheme,
+    /// Switches of the search.
+    pub tuning: Tuning,
+    /// Rows, source order.
+    pub weights: &'a [f32],
+}
+
+/// Where their codes go.
+pub struct Codes<'a> {
+    values: &'a mut [u8],
+    scales: &'a mut [f32],
+    zeros: &'a mut [f32],
+}
+
+/// How a device failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceError {
+    /// What it was doing.
+    pub op: &'static str,
+    /// The driver's name for it.
+    pub status: &'static str,
+    /// What that means.
+    pub kind: DeviceErrorKind,
+}
+
+/// What a device's error means for the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceErrorKind {
+    /// Fewer rows may fit.
+    OutOfMemory,
+    /// The same may work again.
+    Passing,
+    /// The context is dead until the process ends.
+    Sticky,
+}
+
+/// Something that encodes rows.
+pub trait Backend: Send + Sync {
+    /// Encodes rows; a failure leaves `out` in any state.
+    fn encode(&self, work: &Work<'_>, out: Codes<'_>, scratch: &mut Scratch) -> Result<RowFlags, DeviceError>;
+}
+
+/// What a job computes with.
+pub struct Compute {
+    /// `cpu` or the device.
+    pub name: String,
+    /// Why it is this one.
+    pub reason: String,
+    device: Option<Guarded>,
+}
+
+impl Compute {
+    /// Chooses by the option; a device that was asked for by name and is not there is an error.
+    pub fn choose(wanted: Device, fallback: bool) -> Result<Self, QuantError> {
+        let cpu = |reason: &str| Self { name: "cpu".into(), reason: reason.into(), device: None };
+        let ordinal = match wanted {
+            Device::Cpu => return Ok(cpu("device is 'cpu'")),
+            Device::Auto => 0,
+            Device::Cuda(ordinal) => ordinal,
+        };
+        match open(ordinal) {
+            Ok(backend) => {
+                let name = Device::Cuda(ordinal).to_string();
+                let reason = if wanted == Device::Auto { "a device is there" } else { "it was asked for" }.into();
+                let device = Guarded::new(name.clone(), backend, breaker_of(ordinal), fallback || wanted == Device::Auto);
+                Ok(Self { name, reason, device: Some(device) })
+            }
+            Err(reason) if wanted == Device::Auto => Ok(cpu(&reason.to_string())),
+            Err(reason) => Err(QuantError::DeviceUnavailable { device: wanted.to_string(), reason }),
+        }
+    }
+
+    /// Encodes rows into `out`, which is given the sizes they need.
+    pub fn encode(&self, control: &Control, work: &Work<'_>, out: &mut EncodedRows, scratch: &mut Scratch) -> Result<RowFlags, QuantError> {
+        let (row, scales) = (work.geometry.row(), work.geometry.scales_per_row());
+        out.rows = work.weights.len() / row;
+        out.codes.resize(out.rows * row, 0);
+        out.scales.resize(out.rows * scales, 0.0);
+        out.zeros.resize(out.rows * scales, 0.0);
+        let codes = Codes { values: &mut out.codes, scales: &mut out.scales, zeros: &mut out.zeros };
+        match &self.device {
+            None => Ok(encode_rows(work, codes, scratch)),
+            Some(device) => device.encode(control, work, codes, scratch),
+        }
+    }
+}
+
+impl Codes<'_> {
+    /// The part of some rows.
+    fn rows(&mut self, geometry: Geometry, rows: std::ops::Range<usize>) -> Codes<'_> {
+        let (row, scales) = (geometry.row(), geometry.scales_per_row());
+        Codes {
+            values: &mut self.values[rows.start * row..rows.end * row],
+            scales: &mut self.scales[rows.start * scales..rows.end * scales],
+            zeros: &mut self.zeros[rows.start * scales..rows.end * scales],
+        }
+    }
+}
+
+/// A device as `diagnose()` tells of it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct DeviceReport {
+    /// `cuda:0`.
+    pub id: String,
+    /// `available` or `unavailable`.
+    pub state: &'static str,
+    /// Why it is not.
+    pub reason: Option<String>,
+    /// Its circuit breaker.
+    pub breaker: &'static str,
+}
+
+/// The devices of this machine, the first one told of even where it is not there.
+pub fn devices() -> Vec<DeviceReport> {
+    let found = open(0);
+    let breaker = breaker_of(0).state().as_str();
+    let state = if found.is_ok() { "available" } else { "unavailable" };
+    vec![DeviceReport { id: "cuda:0".into(), state, reason: found.err().map(|e| e.to_string()), breaker }]
+}
+
+#[cfg(feature = "fault")]
+fn open(ordinal: u32) -> Result<Box<dyn Backend>, Unavailable> {
+    if ordinal == 0 { Ok(Box::new(simulated::Simulated)) } else { Err(Unavailable::NoSuchDevice { found: 1 }) }
+}
+
+#[cfg(not(feature = "fault"))]
+const fn open(_ordinal: u32) -> Result<Box<dyn Backend>, Unavailable> {
+    Err(Unavailable::NoBackend)
+}
+
+/// One breaker for each device of the process, whatever jobs and threads use it.
+fn breaker_of(ordinal: u32) -> Arc<Breaker> {
+    static BREAKERS: Mutex<BTreeMap<u32, Arc<Breaker>>> = Mutex::new(BTreeMap::new());
+    BREAKERS.lock().unwrap_or_else(PoisonError::into_inner).entry(ordinal).or_default().clone()
+}
+
+/// Encodes rows one after another; the arithmetic that every backend must equal.
+#[expect(clippy::needless_pass_by_value, reason = "whoever encodes owns the place")]
+fn encode_rows(work: &Work<'_>, out: Codes<'_>, scratch: &mut Scratch) -> RowFlags {
+    let (row, scales) = (work.geometry.row(), work.geometry.scales_per_row());
+    let codec = RowCodec::new(work.geometry, work.scheme, work.tuning);
+    let mut flags = RowFlags::default();
+    let rows = work.weights.chunks_exact(row).zip(out.values.chunks_exact_mut(row));
+    let grids = out.scales.chunks_exact_mut(scales).zip(out.zeros.chunks_exact_mut(scales));
+    for ((weights, codes), (scales, zeros)) in rows.zip(grids) {
+        let got = codec.encode(weights, scratch, codes, scales, zeros);
+        flags.needs_f32 |= got.needs_f32;
+        flags.overflow = flags.overflow.or(got.overflow);
+    }
+    flags
+}

@@ -1,0 +1,104 @@
+//! What is looked at before anything is written.
+
+use super::blocks::{ROW_STEP, working_set};
+use super::manifest;
+use crate::error::{MemoryCause, Pool, QuantError};
+use crate::memory::Memory;
+use crate::plan::Plan;
+use aq_core::GivenConfig;
+use aq_core::error::ConfigIssue;
+use aq_core::report::Warning;
+use aq_io::layout::Layout;
+use aq_io::source::Source;
+use aq_io::{Disk, os};
+use serde_json::json;
+use std::path::Path;
+
+/// Of the container's memory, a job takes this part where the option is not given: the rest is for Node and for others.
+const CONTAINER_PART: u64 = 4;
+const MB: u64 = 1 << 20;
+
+/// Writing into the model, or replacing a folder that holds it, would destroy the source.
+pub fn refuse_overlap(disk: &Disk, output: &Path, source: &Source) -> Result<(), QuantError> {
+    let absolute = std::path::absolute(output).unwrap_or_else(|_| output.into());
+    let mut known = Path::new("/");
+    for folder in absolute.ancestors() {
+        if disk.find(folder)?.is_some() {
+            known = folder;
+            break;
+        }
+    }
+    let rest = absolute.strip_prefix(known).unwrap_or(Path::new(""));
+    let (Some(known), Some(model)) = (disk.resolved(known)?, disk.resolved(&source.path)?) else { return Ok(()) };
+    let target = if rest.as_os_str().is_empty() { known } else { known.join(rest) };
+    if target.starts_with(&model) || model.starts_with(&target) {
+        let issue = ConfigIssue::text("outputPath", "a path apart from modelPath", &output.to_string_lossy());
+        return Err(QuantError::InvalidConfig(vec![issue]));
+    }
+    Ok(())
+}
+
+/// Fails before anything is written when the planned files cannot fit. Links cost nothing, so only what is written anew counts.
+pub fn check_space(output: &Path, source: &Source, plan: &Plan, layout: &dyn Layout) -> Result<(), QuantError> {
+    let mut required = 0;
+    for component in &plan.components {
+        for planned in &component.shards {
+            let tensors = &source.components[component.component].shards[planned.shard].header.tensors;
+            required += plan.out_tensors(tensors, &planned.tensors, layout).iter().flatten().map(|t| t.len).sum::<u64>();
+        }
+    }
+    match os::available_space(output) {
+        Some(available) if available < required => {
+            Err(QuantError::OutOfDisk { path: output.into(), required, available: Some(available), source: None })
+        }
+        _ => Ok(()), // where the system does not tell, writing will
+    }
+}
+
+/// The job's memory in MiB: as given, else the default, or less in a container that has little.
+pub fn memory_limit_mb(given: &GivenConfig, resolved: u64) -> u64 {
+    match (given.max_memory_limit_mb, os::memory_limit()) {
+        (None, Some(limit)) => resolved.min((limit / CONTAINER_PART / MB).max(16)),
+        _ => resolved,
+    }
+}
+
+/// Fails when the widest row does not fit into the job's memory. Rows are never split: they have sums and a gain of their own.
+pub fn check_memory(plan: &Plan, source: &Source, memory: &Memory) -> Result<(), QuantError> {
+    for component in &plan.components {
+        for planned in &component.shards {
+            let tensors = &source.components[component.component].shards[planned.shard].header.tensors;
+            for (tensor, planned) in tensors.iter().zip(&planned.tensors) {
+                let crate::plan::TensorPlan::Quantize(i) = planned else { continue };
+                let layer = &plan.layers[*i];
+                let rows = ROW_STEP.min(layer.spec.geometry.out) as u64;
+                let requested = working_set(layer.spec.geometry, tensor.dtype.size()) * rows;
+                if requested > memory.limit() {
+                    let (pool, cause, limit) = (Pool::Host, MemoryCause::Budget, memory.limit());
+                    return Err(QuantError::OutOfMemory { pool, cause, requested, limit, tensor: Some(layer.name.clone()) });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the user should know of the options and the input.
+pub fn warnings(disk: &Disk, given: &GivenConfig, source: &Source) -> Result<Vec<Warning>, QuantError> {
+    let mut list: Vec<Warning> = given
+        .without_effect()
+        .into_iter()
+        .map(|(option, why)| Warning {
+            code: "AQ_WARN_NO_EFFECT",
+            message: format!("Option {option} has no effect: {why}."),
+            details: json!({"option": option}),
+        })
+        .collect();
+    if let Some(manifest) = manifest::read(disk, source)?
+        && manifest.get("layout").and_then(|l| l.as_str()) == Some("plain")
+    {
+        let message = "The input was quantized and decoded before; quantizing it again adds a second error.".into();
+        list.push(Warning { code: "AQ_WARN_PLAIN_INPUT", message, details: json!({"layout": "plain"}) });
+    }
+    Ok(list)
+}

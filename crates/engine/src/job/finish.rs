@@ -1,0 +1,51 @@
+//! The end of the writing: shards put together, synced and hashed, and their indexes.
+
+use super::files;
+use super::layer::LayerEnd;
+use super::manifest::WrittenFile;
+use super::tasks::ShardJob;
+use crate::control::Control;
+use crate::error::QuantError;
+use crate::plan::{Plan, TensorPlan};
+use aq_io::output::{Placed, Staging};
+use aq_io::source::Source;
+use rayon::prelude::*;
+
+/// Puts the shards together, syncs and hashes them, writes the indexes.
+pub fn finish(
+    source: &Source,
+    plan: &Plan,
+    shards: Vec<ShardJob<'_>>,
+    ends: &[LayerEnd],
+    staging: &Staging,
+    control: &Control,
+) -> Result<Vec<WrittenFile>, QuantError> {
+    let done: Vec<(usize, WrittenFile, String, Vec<Placed>)> = shards
+        .into_par_iter()
+        .map(|job| {
+            let last: Vec<Placed> = job
+                .plan
+                .iter()
+                .zip(job.placed)
+                .flat_map(|(planned, placed)| match planned {
+                    TensorPlan::Carry => placed,
+                    TensorPlan::Quantize(i) => match &ends[*i] {
+                        LayerEnd::Done(d) => d.placed.clone(),
+                        LayerEnd::Kept(p) => vec![p.clone()],
+                    },
+                })
+                .collect();
+            let file = job.writer.finish(&last, || control.check())?;
+            let relative = files::folder(source, &source.components[job.component]).join(&job.shard.file_name);
+            let name = relative.to_string_lossy().replace('\\', "/");
+            let written = WrittenFile { name, bytes: file.len, blake3: file.hash };
+            Ok((job.component, written, job.shard.file_name.clone(), last))
+        })
+        .collect::<Result<_, QuantError>>()?;
+    for component in &plan.components {
+        let placed: Vec<(String, Vec<Placed>)> =
+            done.iter().filter(|d| d.0 == component.component).map(|d| (d.2.clone(), d.3.clone())).collect();
+        files::write_index(source, component, &placed, staging)?;
+    }
+    Ok(done.into_iter().map(|d| d.1).collect())
+}

@@ -1,0 +1,131 @@
+//! What an interrupted job leaves with `resume`, and what one that goes on makes of it.
+
+use super::harness::{Bench, warnings};
+use aq_core::CancelToken;
+use aq_core::progress::Silent;
+use aq_engine::QuantError;
+use aq_engine::error::Staged;
+use aq_testkit::{SafetensorsFile, heavy, snapshot};
+use serde_json::{Value, json};
+use std::fs;
+use std::sync::Arc;
+
+/// Twelve layers that take a while each.
+fn slow() -> SafetensorsFile {
+    (0..12).fold(SafetensorsFile::new(), |file, i| {
+        file.f32(&format!("transformer_blocks.{i}.attn1.to_q.weight"), &[256, 512], &heavy(256, 512, i))
+    })
+}
+
+/// A bench with a job to `out` that was interrupted once three tensors were noted.
+fn interrupted_with(options: &Value) -> Bench {
+    let bench = Bench::new(&slow());
+    let cancel = CancelToken::default();
+    let journal = bench.root().join(".out.aq-partial/journal.jsonl");
+    let (watched, stop) = (journal.clone(), cancel.clone());
+    let watcher = std::thread::spawn(move || {
+        while fs::read_to_string(&watched).map_or(0, |text| text.lines().count()) < 4 {
+            std::thread::yield_now();
+        }
+        stop.cancel();
+    });
+    let stopped = bench.run_watched(&bench.model(), "out", options, cancel, Arc::new(Silent));
+    watcher.join().expect("the watcher ends");
+    assert!(matches!(stopped, Err(QuantError::Cancelled { staged: Staged::Journal, .. })), "{stopped:?}");
+    assert!(journal.is_file() && !bench.out("out").exists());
+    bench
+}
+
+fn interrupted() -> (Bench, Value) {
+    let options = json!({"resume": true, "numThreads": 1});
+    (interrupted_with(&options), options)
+}
+
+/// How many tensors were not done again.
+fn reused(report: &aq_core::report::QuantizeReport) -> u64 {
+    report.warnings.iter().find(|w| w.code == "AQ_WARN_RESUMED").expect("it was resumed").details["reused"].as_u64().expect("a number")
+}
+
+#[test]
+fn it_goes_on_and_ends_with_the_same_bytes() {
+    let (bench, options) = interrupted();
+    let report = bench.run("out", &options).unwrap();
+    assert!(reused(&report) >= 3, "{}", reused(&report));
+    bench.run("fresh", &json!({})).unwrap();
+    assert!(bench.tree("out") == bench.tree("fresh"));
+    assert!(!bench.root().join(".out.aq-partial").exists());
+}
+
+#[test]
+fn raised_layers_are_gone_on_with() {
+    let options = json!({"resume": true, "bitWidth": 2, "minAccuracy": 0.97, "numThreads": 1});
+    let bench = interrupted_with(&options);
+    let report = bench.run("out", &options).unwrap();
+    assert!(reused(&report) >= 3 && report.layers.iter().any(|l| l.fallback.is_some()));
+    let fresh = bench.run("fresh", &json!({"bitWidth": 2, "minAccuracy": 0.97})).unwrap();
+    assert!(bench.tree("out") == bench.tree("fresh"));
+    assert_eq!(report.layers, fresh.layers);
+}
+
+#[test]
+fn other_settings_are_refused_and_nothing_is_lost() {
+    let (bench, options) = interrupted();
+    let before = snapshot(bench.root());
+    let error = bench.run("out", &json!({"resume": true, "groupSize": 32, "symmetric": true})).unwrap_err();
+    let QuantError::ResumeMismatch { issues, .. } = error else { unreachable!("{error:?}") };
+    let changed: Vec<(&str, &str, &str)> = issues.iter().map(|i| (i.path.as_str(), i.expected.as_str(), i.received.as_str())).collect();
+    assert_eq!(changed, [("groupSize", "64", "32"), ("symmetric", "false", "true")]);
+    let after = snapshot(bench.root());
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    // How a job is run may differ.
+    assert!(reused(&bench.run("out", &json!({"resume": true, "numThreads": 2, "maxMemoryLimitMb": 16})).unwrap()) >= 3);
+    drop(options);
+}
+
+#[test]
+fn bytes_that_changed_are_made_again() {
+    let (bench, options) = interrupted();
+    let shard = bench.root().join(".out.aq-partial/content/diffusion_pytorch_model.safetensors");
+    let mut bytes = fs::read(&shard).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for byte in &mut bytes[header..] {
+        *byte ^= 1;
+    }
+    fs::write(&shard, bytes).unwrap();
+    assert_eq!(reused(&bench.run("out", &options).unwrap()), 0);
+    bench.run("fresh", &json!({})).unwrap();
+    assert!(bench.tree("out") == bench.tree("fresh"));
+}
+
+#[test]
+fn a_journal_cut_anywhere_is_gone_on_with_or_refused() {
+    let (bench, options) = interrupted();
+    let staging = bench.root().join(".out.aq-partial");
+    let journal = fs::read(staging.join("journal.jsonl")).unwrap();
+    let first = journal.iter().position(|&b| b == b'\n').unwrap() + 1;
+    let saved = snapshot(&staging);
+    bench.run("fresh", &json!({})).unwrap();
+    for cut in [first, first + 10, journal.len() / 2, journal.len() - 1] {
+        for (name, bytes) in &saved {
+            let path = staging.join(name);
+            if name.ends_with('/') {
+                fs::create_dir_all(path).unwrap();
+            } else {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, bytes).unwrap();
+            }
+        }
+        fs::write(staging.join("journal.jsonl"), &journal[..cut]).unwrap();
+        bench.run("out", &options).unwrap();
+        assert!(bench.tree("out") == bench.tree("fresh"), "{cut}");
+        fs::remove_dir_all(bench.out("out")).unwrap();
+    }
+}
+
+#[test]
+fn without_resume_the_staging_is_swept() {
+    let (bench, _) = interrupted();
+    let report = bench.run("out", &json!({})).unwrap();
+    assert!(warnings(&report).contains(&"AQ_WARN_STALE_STAGING"));
+    assert!(!warnings(&report).contains(&"AQ_WARN_RESUMED"));
+}
