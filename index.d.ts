@@ -34,7 +34,13 @@ export interface NativeTensor {
 /** Quantizes one tensor in memory. */
 export declare function quantizeTensor(name: string, data: Float32Array, shape: Array<number>, config: string): Promise<NativeTensor>
 
-/** Version, kernel level and default number of threads, as an outcome in JSON. */
+/** Sets the level of this process; anything but a level is ignored by the facade before it comes here. */
+export declare function setLogLevel(level: string): string
+
+/** Stops the jobs of this environment and waits for them, two seconds at most. For `process.on('exit')`: cleanup hooks do not run then. */
+export declare function stopJobs(): void
+
+/** Version, kernel level, default number of threads, memory limit of the container, devices, as an outcome in JSON. */
 export declare function systemInfo(): string
 
 /** Version of the addon; the facade checks that it is its own. */

@@ -773,9 +773,11 @@ if (
   }
 }
 
-const { NativeJob, quantizeTensor, systemInfo, version } = nativeBinding
+const { NativeJob, quantizeTensor, setLogLevel, stopJobs, systemInfo, version } = nativeBinding
 export { NativeJob }
 export { quantizeTensor }
+export { setLogLevel }
+export { stopJobs }
 export { systemInfo }
 export { version }
 export const __napiBindingTarget = __napiLoadedBindingTarget

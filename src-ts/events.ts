@@ -12,6 +12,28 @@ export interface DiagnosticEvents {
   /** `report` is what the call resolves with; `elapsedMs` counts from the call. */
   'job.end': { readonly operation: string; readonly elapsedMs: number; readonly report: object };
   'job.error': { readonly operation: string; readonly elapsedMs: number; readonly error: ArrowQuantError };
+  /** A file operation is repeated after `delayMs`; `attempt` is the try that failed, from 1. */
+  retry: {
+    readonly op: string;
+    readonly path: string;
+    readonly errno: string;
+    readonly attempt: number;
+    readonly delayMs: number;
+  };
+  /** The job goes on with less; the output stays the same. */
+  degrade: {
+    readonly what: 'memory' | 'device';
+    readonly from: string;
+    readonly to: string;
+    readonly reason: string;
+  };
+  /** The circuit breaker of a device changed; `openMs` is how long the device is left alone. */
+  breaker: {
+    readonly device: string;
+    readonly from: string;
+    readonly to: string;
+    readonly openMs: number | null;
+  };
   /** A layer was stored wider than planned: its `similarity` at the width `from` lay below `threshold`. */
   fallback: {
     readonly layer: string;
@@ -37,6 +59,9 @@ const CHANNELS = {
   'job.start': channel('arrow-quant:job.start'),
   'job.end': channel('arrow-quant:job.end'),
   'job.error': channel('arrow-quant:job.error'),
+  retry: channel('arrow-quant:retry'),
+  degrade: channel('arrow-quant:degrade'),
+  breaker: channel('arrow-quant:breaker'),
   fallback: channel('arrow-quant:fallback'),
   warning: channel('arrow-quant:warning'),
   'callback-error': channel('arrow-quant:callback-error'),

@@ -3,19 +3,25 @@ import { type ArrowQuantError, isArrowQuantError } from './errors/classes.js';
 import type { CallInfo } from './errors/create.js';
 import { publish } from './events.js';
 import { counters } from './metrics/counters.js';
-import { recordFailure } from './metrics/record.js';
-import type { LayerResult, ReportWarning } from './results.js';
+import { countNotice, recordFailure } from './metrics/record.js';
+import type { ReportWarning } from './results.js';
 
 /** The parts of a report that become events. Reports of other operations and partial ones lack some. */
 interface ReportParts {
-  readonly layers?: readonly Partial<LayerResult>[];
   readonly warnings?: readonly ReportWarning[];
-  readonly resolvedConfig?: { readonly minAccuracy?: number };
+}
+
+/** What the addon tells while a job runs, numbered from 1. */
+interface Notice {
+  readonly seq: number;
+  readonly event: 'retry' | 'degrade' | 'breaker' | 'fallback';
 }
 
 export class JobRecord {
   readonly #call: CallInfo;
   readonly #jobId: string | null;
+  /** Number of the last notice told. */
+  #told = 0;
 
   constructor(call: CallInfo) {
     this.#call = call;
@@ -46,15 +52,27 @@ export class JobRecord {
     publish('job.error', this.#jobId, () => ({ ...this.#times(), error: error as ArrowQuantError }));
   }
 
+  /** Takes an event of the addon that is a notice; false for any other. */
+  receive(json: string): boolean {
+    // Notices begin with their number; progress, of which there is more, is not parsed here.
+    if (!json.startsWith('{"seq":')) return false;
+    this.#notice(JSON.parse(json));
+    return true;
+  }
+
+  /** Takes all notices of the job again: those that had not come live are told now. */
+  rest(notices: readonly unknown[]): void {
+    for (const notice of notices) this.#notice(notice as Notice);
+  }
+
+  #notice({ seq, event, ...payload }: Notice): void {
+    if (seq <= this.#told) return;
+    this.#told = seq;
+    countNotice(event, payload);
+    publish(event, this.#jobId, () => payload as never);
+  }
+
   #tellReport(report: ReportParts): void {
-    const threshold = report.resolvedConfig?.minAccuracy ?? null;
-    for (const { name = '', outcome, fallback, attempts } of listOf(report.layers)) {
-      if (outcome !== 'raised' || fallback === undefined) continue;
-      const { from, to } = fallback;
-      counters.fallbacks.add({ from, to });
-      const similarity = attempts?.find(({ bitWidth }) => bitWidth === from)?.similarity ?? null;
-      publish('fallback', this.#jobId, () => ({ layer: name, from, to, similarity, threshold }));
-    }
     for (const { code, message, details } of listOf(report.warnings)) {
       publish('warning', this.#jobId, () => ({ code, message, details }));
     }

@@ -4,6 +4,7 @@ import { throwIfAborted, withAbort } from './abort.js';
 import { ArrowQuantError } from './errors/classes.js';
 import type { CallInfo } from './errors/create.js';
 import { internalError, unwrapOutcome } from './errors/throw-native.js';
+import { guardExit } from './exit-guard.js';
 import { JobRecord } from './job-record.js';
 import { loadNative } from './native.js';
 import { type CallbackErrors, type ProgressCallback, ProgressGuard } from './progress.js';
@@ -47,8 +48,12 @@ async function runGuarded(request: object, call: CallInfo, hooks: JobHooks, reco
 
   let value: unknown;
   try {
-    const json = await runNative(() => new native.NativeJob(JSON.stringify(request)), guard, call, signal);
-    value = unwrapOutcome(json, call, signal);
+    const receive = (event: string) => {
+      if (!record.receive(event)) guard.receive(event);
+    };
+    const create = () => new native.NativeJob(JSON.stringify(request));
+    const json = await guardExit(native, () => runNative(create, receive, call, signal));
+    value = unwrapOutcome(json, call, signal, (notices) => record.rest(notices));
     if (typeof value !== 'object' || value === null) throw internalError('the addon answered without a result', call);
   } catch (error) {
     await guard.finish(false);
@@ -61,7 +66,7 @@ async function runGuarded(request: object, call: CallInfo, hooks: JobHooks, reco
 
 async function runNative(
   create: () => { run(onProgress: (event: string) => void): Promise<string>; cancel(): void },
-  guard: ProgressGuard,
+  receive: (event: string) => void,
   call: CallInfo,
   signal: AbortSignal | undefined,
 ): Promise<string> {
@@ -70,7 +75,7 @@ async function runNative(
     return await withAbort(
       signal,
       () => job.cancel(),
-      () => job.run((event) => guard.receive(event)),
+      () => job.run(receive),
     );
   } catch (cause) {
     // Outcomes are data; an exception from the addon means that the facade or the addon is wrong.

@@ -28,6 +28,9 @@ export interface NativeModule {
   version(): string;
   quantizeTensor(name: string, data: Float32Array, shape: number[], config: string): Promise<NativeTensor>;
   systemInfo(): string;
+  /** Stops the jobs of this thread and waits for them, two seconds at most. */
+  stopJobs(): void;
+  setLogLevel(level: string): string;
 }
 
 // A variable keeps the compiler from asking for the generated file, which a fresh clone does not have yet.
@@ -60,7 +63,7 @@ export async function loadNative(
 
 function isComplete(addon: unknown): addon is NativeModule {
   if (typeof addon !== 'object' || addon === null) return false;
-  const names = ['NativeJob', 'version', 'quantizeTensor', 'systemInfo'] as const;
+  const names = ['NativeJob', 'version', 'quantizeTensor', 'systemInfo', 'stopJobs', 'setLogLevel'] as const;
   return names.every((name) => typeof (addon as Record<string, unknown>)[name] === 'function');
 }
 

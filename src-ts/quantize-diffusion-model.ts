@@ -1,15 +1,16 @@
 /** Quantizing a model on disk. */
 import { throwIfAborted } from './abort.js';
 import { type CallHooks, readCallOptions } from './config/call-options.js';
-import { givenValues, mergeEntries, optionPlace, readConfig } from './config/entries.js';
+import { checkTogether, givenValues, mergeEntries, optionPlace, readConfig } from './config/entries.js';
 import { IssueList, type IssueSink } from './config/issues.js';
 import { OPTION_NAMES } from './config/option-table.js';
-import type { ConfigInput, DiffusionQuantOptions } from './config/options.js';
+import type { ConfigInput, DiffusionQuantOptions, LogLevel } from './config/options.js';
 import { checkApart, readPath } from './config/paths.js';
 import { Place } from './config/place.js';
 import { beginCall } from './errors/call-site.js';
 import type { CallInfo } from './errors/create.js';
 import { type JobHooks, newJobId, runJob } from './job.js';
+import { setLogLevel } from './log-level.js';
 import { recorded } from './metrics/record.js';
 import type { ProgressCallback } from './progress.js';
 import type { QuantizationResult } from './results.js';
@@ -53,6 +54,8 @@ export interface PreparedJob {
   readonly mode: Mode;
   /** Given options only. */
   readonly config: object;
+  /** Where given, for the process. */
+  readonly logLevel: LogLevel | undefined;
 }
 
 /** The same for every entry point; `call` tells which one was used. */
@@ -83,9 +86,17 @@ export function readJob(
 ): CallHooks & { readonly job: PreparedJob } {
   const { entries, rest, onProgress, signal } = readCallOptions(input, OPTION_NAMES, members, issues);
   const config = mergeEntries([readConfig(rest.get('config'), configIssues), entries], optionPlace(issues));
+  checkTogether(config, optionPlace(issues));
   const modelPath = readPath(rest.get('modelPath'), new Place(issues, 'modelPath'));
   const outputPath = readPath(rest.get('outputPath'), new Place(issues, 'outputPath'));
-  const job = { modelPath, outputPath, mode, config: { deploymentProfile: 'local', ...givenValues(config) } };
+  const { logLevel, ...given } = givenValues(config);
+  const job = {
+    modelPath,
+    outputPath,
+    mode,
+    config: { deploymentProfile: 'local', ...given },
+    logLevel: logLevel as LogLevel | undefined,
+  };
   return { job, onProgress, signal };
 }
 
@@ -98,7 +109,9 @@ export async function checkPaths({ modelPath, outputPath }: PreparedJob, issues:
 /** Runs a job without problems. */
 export async function runPrepared(job: PreparedJob, call: CallInfo, hooks: JobHooks): Promise<QuantizationResult> {
   const jobId = newJobId();
-  const request = { operation: 'quantizeDiffusionModel', jobId, ...job };
+  const { logLevel, ...known } = job;
+  if (logLevel !== undefined) await setLogLevel(logLevel);
+  const request = { operation: 'quantizeDiffusionModel', jobId, ...known };
   return (await runJob(request, { ...call, jobId }, hooks)) as QuantizationResult;
 }
 

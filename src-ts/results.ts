@@ -1,6 +1,7 @@
 /** What the public functions resolve with. Sizes in MB are 10^6 bytes. */
 import type { BitWidth, DiffusionQuantOptions, Layout, Modality } from './config/options.js';
 import type { AnyArrowQuantError } from './errors/classes.js';
+import type { DiagnosticEvents } from './events.js';
 import type { CallbackErrors } from './progress.js';
 
 /** Something worth knowing that did not stop the job. */
@@ -77,14 +78,37 @@ export interface QuantizationResult {
   readonly modelSizeMb: number;
   readonly originalSizeMb: number;
   readonly quantizationTimeS: number;
-  readonly backend: { readonly device: string; readonly simd: string; readonly threads: number };
+  /** What computed, and why it was that. */
+  readonly backend: {
+    readonly device: string;
+    readonly reason: string;
+    readonly simd: string;
+    readonly threads: number;
+  };
   readonly components: readonly ComponentResult[];
   readonly layers: readonly LayerResult[];
   readonly skipped: readonly SkippedTensor[];
+  /** File operations that were repeated after a transient error. */
+  readonly retries: readonly DiagnosticEvents['retry'][];
+  /** Steps down in memory or device, none of which changed the output. */
+  readonly degradations: readonly DiagnosticEvents['degrade'][];
   readonly warnings: readonly ReportWarning[];
   /** Every option with the value that held. */
   readonly resolvedConfig: Readonly<DiffusionQuantOptions>;
   /** Present where there was a callback. */
+  readonly callbackErrors?: CallbackErrors;
+}
+
+/** What a failed job had done, in `error.report`: absent where it failed before its options were known. */
+export interface PartialReport {
+  readonly resolvedConfig?: Readonly<DiffusionQuantOptions>;
+  /** Layers that were finished. */
+  readonly layers: readonly LayerResult[];
+  /** Other layers that failed, in the order of the file. */
+  readonly failures: readonly { readonly layer: string; readonly code: string; readonly message: string }[];
+  readonly retries: QuantizationResult['retries'];
+  readonly degradations: QuantizationResult['degradations'];
+  readonly warnings: readonly ReportWarning[];
   readonly callbackErrors?: CallbackErrors;
 }
 

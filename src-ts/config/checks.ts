@@ -55,6 +55,15 @@ export function fraction(expected: string, code: OptionCode): Check<number> {
 export const boolean: Check<boolean> = (value, place) =>
   typeof value === 'boolean' ? value : place.refuse('true or false', value);
 
+const MOST_DEVICES = 2 ** 16;
+
+/** `auto`, `cpu`, `cuda`, or `cuda:` and a number. */
+export const device: Check<string> = (value, place) => {
+  const number = typeof value === 'string' ? /^cuda:(\d{1,5})$/.exec(value)?.[1] : undefined;
+  const known = value === 'auto' || value === 'cpu' || value === 'cuda' || Number(number) < MOST_DEVICES;
+  return known ? (value as string) : place.refuse("'auto', 'cpu', 'cuda' or 'cuda:N'", value);
+};
+
 /** An array of names; a wrong element is named by its index. */
 export function names(expected: string): Check<readonly string[]> {
   return (value, place) => {

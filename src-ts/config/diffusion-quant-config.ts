@@ -1,6 +1,15 @@
 /** The checked, frozen configuration. */
 import { beginCall } from '../errors/call-site.js';
-import { ENTRIES, type Entries, givenValues, mergeEntries, optionPlace, readConfig, resolveValues } from './entries.js';
+import {
+  checkTogether,
+  ENTRIES,
+  type Entries,
+  givenValues,
+  mergeEntries,
+  optionPlace,
+  readConfig,
+  resolveValues,
+} from './entries.js';
 import { readEnvironment } from './environment.js';
 import { IssueList } from './issues.js';
 import { OPTION_NAMES } from './option-table.js';
@@ -11,6 +20,7 @@ import type {
   DiffusionQuantOptions,
   GroupSize,
   Layout,
+  LogLevel,
   Method,
   Modality,
   PlainDtype,
@@ -47,7 +57,14 @@ export class DiffusionQuantConfig implements DiffusionQuantOptions {
   declare readonly layerBitWidths: Readonly<Record<string, BitWidth | 16>>;
   declare readonly skipLayers: readonly string[];
   declare readonly nonFinite: 'error' | 'keep';
+  declare readonly resume: boolean;
+  declare readonly maxMemoryLimitMb: number;
+  declare readonly device: NonNullable<DiffusionQuantOptions['device']>;
+  declare readonly deviceFallback: boolean;
+  declare readonly ioRetries: number;
   declare readonly timeoutMs: number | undefined;
+  declare readonly stallTimeoutMs: number;
+  declare readonly logLevel: LogLevel;
   declare readonly numThreads: number;
   /** Only what was set, by whatever source; the rest comes from the profile. */
   declare readonly given: Readonly<DiffusionQuantOptions>;
@@ -61,6 +78,7 @@ export class DiffusionQuantConfig implements DiffusionQuantOptions {
   constructor(options: ConfigInput = {}) {
     const issues = new IssueList();
     const entries = readConfig(options, issues);
+    checkTogether(entries, optionPlace(issues));
     issues.throwIfAny(beginCall('DiffusionQuantConfig', new.target));
 
     const resolved = resolveValues(entries);

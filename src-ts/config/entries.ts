@@ -106,6 +106,15 @@ export function mergeEntries(parts: readonly Entries[], placeOf: (name: string) 
   return merged;
 }
 
+/** Options that exclude each other. */
+export function checkTogether(entries: Entries, placeOf: (name: string) => Place): void {
+  if (entries.get('resume')?.value === true && entries.get('overwrite')?.value === true) {
+    placeOf('resume').refuse('not together with overwrite', true, {
+      hint: 'resume goes on with an output that is not complete yet, overwrite replaces one that is.',
+    });
+  }
+}
+
 /** Given values as a plain object in table order. */
 export function givenValues(entries: Entries): Partial<Record<OptionName, unknown>> {
   const values: Partial<Record<OptionName, unknown>> = {};
@@ -124,6 +133,13 @@ const FIXED_DEFAULTS = {
   layerBitWidths: Object.freeze({}),
   skipLayers: Object.freeze([]),
   nonFinite: 'error',
+  resume: false,
+  maxMemoryLimitMb: 256,
+  device: 'auto',
+  deviceFallback: true,
+  ioRetries: 4,
+  stallTimeoutMs: 300_000,
+  logLevel: 'off',
   numThreads: 0,
 } as const satisfies DiffusionQuantOptions;
 

@@ -2,8 +2,8 @@
  * The options, one row each, in the order in which problems are reported. Every source (call, environment, file,
  * command line) is checked by these rows; nothing else knows what an option accepts.
  */
-import { boolean, type Check, fraction, integer, layerBitWidths, names, oneOf, oneOfNumbers } from './checks.js';
-import type { DiffusionQuantOptions } from './options.js';
+import { boolean, type Check, device, fraction, integer, layerBitWidths, names, oneOf, oneOfNumbers } from './checks.js';
+import { type DiffusionQuantOptions, LOG_LEVELS } from './options.js';
 
 /** How an option is written where there is only text: environment and command line. */
 export type TextForm = 'integer' | 'number' | 'boolean' | 'string' | 'list' | 'widths';
@@ -21,6 +21,13 @@ export type OptionName = keyof DiffusionQuantOptions;
 
 const MODALITIES = ['text', 'code', 'image', 'audio', 'video'] as const;
 const METHODS = ['auto', 'rtn', 'mse'] as const;
+/** What a timer can hold. */
+const MOST_MILLISECONDS = 2 ** 31 - 1;
+
+const stallTimeout: Check<number> = (value, place) => {
+  const expected = 'a whole number of milliseconds, 0 or at least 1000';
+  return value === 0 ? 0 : integer(1000, MOST_MILLISECONDS, expected)(value, place);
+};
 
 /** gptq exists but has nothing to work with yet, and says so instead of being an unknown word. */
 const method: Check<string> = (value, place) =>
@@ -148,11 +155,53 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
     hint: "'error' refuses weights that are NaN or infinite, 'keep' leaves such tensors as they are.",
     help: 'error or keep: what to do with tensors that hold NaN or infinity',
   },
+  resume: {
+    text: 'boolean',
+    check: boolean,
+    hint: 'true goes on with what an interrupted job left, and leaves it when this one is interrupted.',
+    help: 'go on with an interrupted job, and stay resumable',
+  },
+  maxMemoryLimitMb: {
+    text: 'integer',
+    check: integer(16, 16_777_216, 'an integer of at least 16'),
+    hint: 'It bounds the buffers of the job in MiB, not Node itself; 256 is plenty.',
+    help: 'MiB that the buffers of the job may take together',
+  },
+  device: {
+    text: 'string',
+    check: device,
+    hint: "'auto' uses a GPU where there is one that this version supports, else the CPU.",
+    help: 'auto, cpu, cuda or cuda:N: what computes',
+  },
+  deviceFallback: {
+    text: 'boolean',
+    check: boolean,
+    hint: 'true finishes on the CPU when the device fails, false ends with an error.',
+    help: 'finish on the CPU when the device fails',
+  },
+  ioRetries: {
+    text: 'integer',
+    check: integer(0, 10, 'an integer between 0 and 10'),
+    hint: 'It counts repeats of one file operation after an error that may pass; 4 suits most storage.',
+    help: 'repeats of a file operation after an error that may pass',
+  },
   timeoutMs: {
     text: 'integer',
-    check: integer(1, 2 ** 31 - 1, 'a whole number of milliseconds, at least 1'),
+    check: integer(1, MOST_MILLISECONDS, 'a whole number of milliseconds, at least 1'),
     hint: 'Leave timeoutMs out for no limit.',
     help: 'milliseconds that the job may take',
+  },
+  stallTimeoutMs: {
+    text: 'integer',
+    check: stallTimeout,
+    hint: '0 waits for ever, 300000 is the default.',
+    help: 'milliseconds without any progress that end the job, 0 for never',
+  },
+  logLevel: {
+    text: 'string',
+    check: oneOf(LOG_LEVELS, 'a log level'),
+    hint: 'The levels are off, error, warn, info, debug and trace.',
+    help: 'off, error, warn, info, debug or trace: what is logged on stderr',
   },
   numThreads: {
     text: 'integer',

@@ -8,6 +8,8 @@ export type Modality = 'text' | 'code' | 'image' | 'audio' | 'video';
 export type Method = 'auto' | 'rtn' | 'mse' | 'gptq';
 export type DeploymentProfile = 'edge' | 'local' | 'cloud';
 export type Layout = 'auto' | 'sdnq' | 'plain';
+export const LOG_LEVELS = ['off', 'error', 'warn', 'info', 'debug', 'trace'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
 export type PlainDtype = 'source' | 'f32' | 'f16' | 'bf16';
 
 /** Every option is optional; the profile gives the defaults. An unknown key is an error. */
@@ -61,8 +63,29 @@ export interface DiffusionQuantOptions {
   readonly skipLayers?: readonly string[] | undefined;
   /** What to do with a tensor that holds NaN or infinity. @defaultValue 'error' */
   readonly nonFinite?: 'error' | 'keep' | undefined;
+  /**
+   * Go on with what an interrupted job to the same output left (`AQ_RESUME_MISMATCH` where its settings differ), and
+   * leave it when this one is interrupted. Not together with `overwrite`.
+   * @defaultValue false
+   */
+  readonly resume?: boolean | undefined;
+  /**
+   * MiB that the buffers of the job may take together, at least 16; Node itself is not counted.
+   * @defaultValue 256, less in a container that has little
+   */
+  readonly maxMemoryLimitMb?: number | undefined;
+  /** What computes: `cuda:1` is the second GPU. All give the same bytes. @defaultValue 'auto' */
+  readonly device?: 'auto' | 'cpu' | 'cuda' | `cuda:${number}` | undefined;
+  /** Finish on the CPU when the device fails, instead of ending with `AQ_DEVICE_FAILED`. @defaultValue true */
+  readonly deviceFallback?: boolean | undefined;
+  /** Repeats of a file operation after a transient error, 0 to 10. @defaultValue 4 */
+  readonly ioRetries?: number | undefined;
   /** Milliseconds that the job may take, counted from the call; it ends with `AQ_TIMEOUT`. @defaultValue no limit */
   readonly timeoutMs?: number | undefined;
+  /** Milliseconds without a byte read, a block done or a byte written that end the job; 0: never. @defaultValue 300000 */
+  readonly stallTimeoutMs?: number | undefined;
+  /** What is logged on stderr, for the whole process; `ARROW_QUANT_LOG` does the same. @defaultValue 'off' */
+  readonly logLevel?: LogLevel | undefined;
   /** Worker threads, 0 to 1024; 0 means one per core. Results do not depend on it. @defaultValue 0 */
   readonly numThreads?: number | undefined;
 }

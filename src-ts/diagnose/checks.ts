@@ -5,11 +5,11 @@ import type { Status, StatusCheck } from './status.js';
 const LITTLE_MEMORY = 512e6;
 const LITTLE_DISK = 1e9;
 
-type Facts = Pick<Status, 'node' | 'platform' | 'native' | 'cpu' | 'memory' | 'disk'>;
+type Facts = Pick<Status, 'node' | 'platform' | 'native' | 'cpu' | 'devices' | 'memory' | 'disk'>;
 
 /** All checks, always the same ones in the same order. */
 export function checksOf(facts: Facts): StatusCheck[] {
-  return [checkNode(facts), checkNative(facts), checkCpu(facts), checkMemory(facts), checkDisk(facts), DEVICES];
+  return [checkNode(facts), checkNative(facts), checkCpu(facts), checkMemory(facts), checkDisk(facts), checkDevices(facts)];
 }
 
 /** Whether a Node version is one that package.json admits. */
@@ -57,7 +57,16 @@ function checkDisk({ disk }: Facts): StatusCheck {
   return { name: 'disk', status: 'warn', message, hint: 'Free space, or choose an output on another disk.' };
 }
 
-const DEVICES = ok('devices', 'This version has no GPU backend; everything runs on the CPU');
+/** Without a device everything works, only slower, so none of this is a warning. */
+function checkDevices({ devices }: Facts): StatusCheck {
+  const told = devices.map(({ id, state, reason, breaker }) => {
+    const more = [reason, breaker === null || breaker === 'closed' ? null : `breaker ${breaker}`].filter(
+      (text) => text !== null,
+    );
+    return `${id} ${state}${more.length === 0 ? '' : ` (${more.join('; ')})`}`;
+  });
+  return ok('devices', told.length === 0 ? 'No device is known; everything runs on the CPU' : told.join(', '));
+}
 
 function ok(name: string, message: string): StatusCheck {
   return { name, status: 'ok', message, hint: null };

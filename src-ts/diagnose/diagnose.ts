@@ -23,20 +23,20 @@ export interface DiagnoseOptions {
 export async function diagnose(options?: DiagnoseOptions): Promise<Status> {
   const call = beginCall('diagnose', diagnose);
   const { path, wrong } = readOptions(options);
-  const { native, cpu } = await probeNative(call);
+  const { native, cpu, devices } = await probeNative(call);
   const facts = {
     version,
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
     native,
     cpu,
+    devices,
     memory: probeMemory(),
     disk: path === undefined ? null : await probeDisk(path),
   };
   const { running, abandoned } = counters;
   return {
     ...facts,
-    devices: [],
     jobs: { running, abandoned },
     lastErrors: [...counters.lastErrors],
     checks: [...wrong, ...checksOf(facts)],

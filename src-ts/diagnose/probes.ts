@@ -10,15 +10,21 @@ import { loadNative } from '../native.js';
 import type { Status } from './status.js';
 
 /** The addon, and what only it knows of the processor. */
-export async function probeNative(call: CallInfo): Promise<{ native: Status['native']; cpu: Status['cpu'] }> {
+export async function probeNative(
+  call: CallInfo,
+): Promise<{ native: Status['native']; cpu: Status['cpu']; devices: Status['devices'] }> {
   const cores = availableParallelism();
   try {
     const native = await loadNative(call);
-    const info = unwrapOutcome(native.systemInfo(), call) as { readonly simd?: unknown } | null;
+    const info = unwrapOutcome(native.systemInfo(), call) as {
+      readonly simd?: unknown;
+      readonly devices?: unknown;
+    } | null;
     const simd = typeof info?.simd === 'string' ? info.simd : null;
-    return { native: { loaded: true, version: native.version(), error: null }, cpu: { cores, simd } };
+    const devices = Array.isArray(info?.devices) ? (info.devices as Status['devices']) : [];
+    return { native: { loaded: true, version: native.version(), error: null }, cpu: { cores, simd }, devices };
   } catch (error) {
-    return { native: { loaded: false, version: null, error: reasonOf(error) }, cpu: { cores, simd: null } };
+    return { native: { loaded: false, version: null, error: reasonOf(error) }, cpu: { cores, simd: null }, devices: [] };
   }
 }
 

@@ -8,11 +8,18 @@ import { displayName } from './text.js';
 /**
  * Reads the JSON of a native outcome.
  *
+ * @param onNotices - given what happened on the way, before a failure is thrown
  * @returns the value of a successful outcome
  * @throws the typed error of a failed one; `AQ_INTERNAL` for anything malformed
  */
-export function unwrapOutcome(json: unknown, call: CallInfo, signal?: AbortSignal): unknown {
+export function unwrapOutcome(
+  json: unknown,
+  call: CallInfo,
+  signal?: AbortSignal,
+  onNotices?: (notices: readonly unknown[]) => void,
+): unknown {
   const outcome = parseOutcome(json);
+  if (Array.isArray(outcome?.notices)) onNotices?.(outcome.notices);
   if (outcome?.ok === true && 'value' in outcome) return outcome.value;
   if (outcome?.ok === false && isRecord(outcome.error)) throwNative(outcome.error, call, signal);
   throw internalError('the addon answered with a malformed outcome', call);
@@ -53,7 +60,7 @@ export function internalError(message: string, call: CallInfo, options?: ErrorOp
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 type NativeError = SerializedError<ErrorCode> & { readonly report?: unknown };
 
-function parseOutcome(json: unknown): { ok?: unknown; value?: unknown; error?: unknown } | undefined {
+function parseOutcome(json: unknown): { ok?: unknown; value?: unknown; error?: unknown; notices?: unknown } | undefined {
   if (typeof json !== 'string') return undefined;
   try {
     const parsed: unknown = JSON.parse(json);

@@ -63,6 +63,10 @@ export const counters = {
   /** Jobs that settled while one of their threads was stuck. */
   abandoned: 0,
   errors: new LabelledCounter<{ readonly code: ErrorCode; readonly phase: Phase | 'unknown' }>(),
+  retries: new LabelledCounter<{ readonly op: string; readonly errno: string }>(),
+  degradations: new LabelledCounter<{ readonly what: string }>(),
+  /** State of the circuit breaker of each device. */
+  breakers: new Map<string, string>(),
   fallbacks: new LabelledCounter<{ readonly from: BitWidth; readonly to: BitWidth }>(),
   callbackErrors: 0,
   timeToFailureMs: new Map<ErrorCode, Histogram>(),

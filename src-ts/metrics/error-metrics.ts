@@ -9,6 +9,12 @@ export interface ErrorMetrics {
   readonly jobs: { readonly succeeded: number; readonly failed: number; readonly aborted: number };
   /** What calls rejected with, and the failures of single items. Each error counts once. */
   readonly errors: readonly { readonly code: ErrorCode; readonly phase: Phase | 'unknown'; readonly count: number }[];
+  /** Repeated file operations. */
+  readonly retries: readonly { readonly op: string; readonly errno: string; readonly count: number }[];
+  /** Steps down in memory or device. */
+  readonly degradations: readonly { readonly what: string; readonly count: number }[];
+  /** Circuit breakers that ever changed, as they are now. */
+  readonly breakers: readonly { readonly device: string; readonly state: string }[];
   /** Layers stored wider than planned. */
   readonly fallbacks: readonly { readonly from: BitWidth; readonly to: BitWidth; readonly count: number }[];
   /** Throws and rejections of `onProgress`. */
@@ -32,6 +38,9 @@ export function errorMetrics(): ErrorMetrics {
   return {
     jobs: { ...counters.jobs },
     errors: counters.errors.rows(),
+    retries: counters.retries.rows(),
+    degradations: counters.degradations.rows(),
+    breakers: [...counters.breakers].sort().map(([device, state]) => ({ device, state })),
     fallbacks: counters.fallbacks.rows(),
     callbackErrors: counters.callbackErrors,
     timeToFailureMs: times.map(([code, histogram]) => ({ code, ...histogram.read() })),

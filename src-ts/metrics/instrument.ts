@@ -21,10 +21,18 @@ export interface MeterLike {
     name: string,
     options?: { readonly description?: string; readonly unit?: string },
   ): ObservableLike;
+  createObservableGauge?(
+    name: string,
+    options?: { readonly description?: string; readonly unit?: string },
+  ): ObservableLike;
 }
+
+const BREAKER_STATES = ['closed', 'half-open', 'open', 'latched'];
 
 interface Observable {
   readonly name: string;
+  /** Goes up and down; a counter otherwise. */
+  readonly gauge?: boolean;
   readonly description: string;
   readonly unit?: string;
   readonly values: (metrics: ErrorMetrics) => readonly (readonly [value: number, labels: Labels])[];
@@ -41,6 +49,22 @@ const OBSERVABLES: readonly Observable[] = [
     name: 'errors',
     description: 'Errors by code and phase',
     values: ({ errors }) => errors.map(({ count, ...labels }) => [count, labels]),
+  },
+  {
+    name: 'retries',
+    description: 'Repeated file operations, by operation and errno',
+    values: ({ retries }) => retries.map(({ count, ...labels }) => [count, labels]),
+  },
+  {
+    name: 'degradations',
+    description: 'Steps down in memory or device',
+    values: ({ degradations }) => degradations.map(({ count, ...labels }) => [count, labels]),
+  },
+  {
+    name: 'breaker',
+    description: 'Circuit breakers of devices: 0 closed, 1 half-open, 2 open, 3 latched',
+    gauge: true,
+    values: ({ breakers }) => breakers.map(({ device, state }) => [BREAKER_STATES.indexOf(state), { device }]),
   },
   {
     name: 'fallbacks',
@@ -91,9 +115,13 @@ export function instrument(meter: MeterLike): void {
   }
   if (instrumented.has(meter)) return;
   instrumented.add(meter);
-  for (const { name, description, unit, values } of OBSERVABLES) {
+  for (const { name, gauge, description, unit, values } of OBSERVABLES) {
     const options = unit === undefined ? { description } : { description, unit };
-    meter.createObservableCounter(`arrow_quant.${name}`, options).addCallback((result) => {
+    const observable =
+      gauge === true
+        ? meter.createObservableGauge?.(`arrow_quant.${name}`, options)
+        : meter.createObservableCounter(`arrow_quant.${name}`, options);
+    observable?.addCallback((result) => {
       for (const [value, labels] of values(errorMetrics())) result.observe(value, labels);
     });
   }

@@ -1,4 +1,5 @@
 /** Counts the failures of public calls, each once, however many layers it passes on its way out. */
+import type { BitWidth } from '../config/options.js';
 import { isArrowQuantError } from '../errors/classes.js';
 import { type CallInfo, className } from '../errors/create.js';
 import type { Phase } from '../errors/details.js';
@@ -24,6 +25,15 @@ export async function recorded<T>(call: CallInfo, work: () => Promise<T>): Promi
     recordFailure(error, call.startedAt);
     throw error;
   }
+}
+
+/** Counts what the addon tells while a job runs. */
+export function countNotice(event: string, payload: object): void {
+  const { op, errno, what, from, to, device } = payload as Readonly<Record<string, string>>;
+  if (event === 'retry') counters.retries.add({ op: `${op}`, errno: `${errno}` });
+  else if (event === 'degrade') counters.degradations.add({ what: `${what}` });
+  else if (event === 'fallback') counters.fallbacks.add({ from: Number(from) as BitWidth, to: Number(to) as BitWidth });
+  else if (event === 'breaker') counters.breakers.set(`${device}`, `${to}`);
 }
 
 /**

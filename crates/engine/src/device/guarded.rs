@@ -14,7 +14,7 @@ use std::time::Duration;
 /// How often rows are halved.
 const MOST_HALVINGS: u32 = 4;
 /// Rows that take less than this on the device are not halved. The fault build's models are smaller than that.
-const LEAST_BYTES: usize = if aq_io::fault::ENABLED { 0 } else { 4 << 20 };
+const LEAST_BYTES: usize = if aq_io::fault::ENABLED { 1 } else { 4 << 20 };
 
 /// A device of one job.
 pub struct Guarded {
