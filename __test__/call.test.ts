@@ -103,6 +103,11 @@ describe('wrong calls reject and never throw', () => {
       () => quantizeDiffusionModel({ modelPath: new URL('http://x/y'), outputPath }),
       'modelPath',
     ],
+    [
+      'an object that only looks like a URL',
+      () => quantizeDiffusionModel({ modelPath: Object.create(URL.prototype), outputPath }),
+      'modelPath',
+    ],
     ['a path that is a number', () => quantizeDiffusionModel({ modelPath, outputPath: 5 as never }), 'outputPath'],
     ['output is the model', () => quantizeDiffusionModel({ modelPath, outputPath: modelPath }), 'outputPath'],
     [

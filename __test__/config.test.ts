@@ -1,39 +1,13 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { ConfigurationError, DiffusionQuantConfig, type ErrorCode, errorFromJSON } from '../src-ts/index.js';
+import { type ConfigurationError, DiffusionQuantConfig } from '../src-ts/index.js';
 import { caught } from './helpers/caught.js';
 import { tempDir } from './helpers/temp.js';
 
-interface BadConfig {
-  readonly name: string;
-  readonly config: object;
-  readonly code: ErrorCode;
-  readonly issues: readonly { code: string; path: string; expected: string; received: string }[];
-}
-const corpus: BadConfig[] = JSON.parse(
-  readFileSync(path.join(import.meta.dirname, 'fixtures/config-corpus.json'), 'utf8'),
-);
 const make = (options: unknown) => () => new DiffusionQuantConfig(options as never);
 
 afterEach(() => vi.unstubAllEnvs());
-
-describe('corpus of bad configurations', () => {
-  test.each(corpus)('$name', async ({ config, code, issues }) => {
-    const error = await caught(make(config));
-    expect(error).toBeInstanceOf(ConfigurationError);
-    expect(error.code).toBe(code);
-    const found = (error as ConfigurationError).issues.map((issue) => ({
-      code: issue.code,
-      path: issue.path,
-      expected: issue.expected,
-      received: issue.received,
-    }));
-    expect(found).toEqual(issues);
-    expect(error.message).toContain(`Hint: ${error.hint}`);
-  });
-});
 
 describe('values JSON cannot hold', () => {
   test.each([NaN, Infinity, -Infinity, 4n, new Number(4), Symbol('4'), () => 4, new Date()])(
@@ -98,6 +72,42 @@ describe('hostile objects', () => {
     expect((await caught(make(proxy))).code).toBe('AQ_INVALID_CONFIG');
     expect((await caught(make({ skipLayers: proxy }))).code).toBe('AQ_INVALID_CONFIG');
   });
+  test('arrays that throw, and arrays that give another length each time', async () => {
+    const thrown = new Error('element');
+    const throwing = new Proxy(['a'], {
+      get: () => {
+        throw thrown;
+      },
+    });
+    expect(await caught(make({ skipLayers: throwing }))).toMatchObject({
+      cause: thrown,
+      issues: [{ path: 'skipLayers', expected: 'a readable property', received: 'an array that throws' }],
+    });
+    for (const lengths of [
+      [1, 2 ** 40],
+      [2 ** 40, 1],
+      ['\u001b[31m', 1],
+    ]) {
+      let asked = 0;
+      const lying = new Proxy([], { get: (_, key) => (key === 'length' ? lengths[asked++ % 2] : 5) });
+      const { issues } = (await caught(make({ skipLayers: lying }))) as ConfigurationError;
+      expect(issues.map(({ expected }) => expected)).toEqual(['an array of tensor names or globs']);
+    }
+  });
+  test('what stands where another copy of the package keeps its entries is checked', async () => {
+    const carrying = (entries: unknown) => ({ [Symbol.for('arrow-quant.config-entries')]: entries });
+    const { proxy, revoke } = Proxy.revocable([], {});
+    revoke();
+    const throwing = new Proxy([], {
+      get: () => {
+        throw new Error('entry');
+      },
+    });
+    expect((await caught(make(carrying([['bitWidth', 3, 'call']])))).code).toBe('AQ_INVALID_BIT_WIDTH');
+    expect(await caught(make(carrying(throwing)))).toMatchObject({ issues: [{ path: 'config' }] });
+    expect(await caught(make(carrying([throwing])))).toMatchObject({ issues: [{ path: 'config' }] });
+    expect((await caught(make(carrying(proxy)))).code).toBe('AQ_INVALID_CONFIG');
+  });
   test('symbol keys and __proto__ inside a nested record are refused, and no prototype changes', async () => {
     expect((await caught(make({ [Symbol('s')]: 1 }))).code).toBe('AQ_INVALID_CONFIG');
     const nested = JSON.parse('{"layerBitWidths":{"__proto__":{"polluted":8}}}');
@@ -138,49 +148,6 @@ describe('names that are nearly right', () => {
 });
 
 describe('valid configurations', () => {
-  test('config validation comprehensive', () => {
-    for (const bitWidth of [2, 4, 8] as const)
-      for (const groupSize of [32, 64, 128, 256] as const)
-        for (const modality of ['text', 'code', 'image', 'audio', 'video'] as const)
-          for (const deploymentProfile of ['edge', 'local', 'cloud'] as const)
-            for (const numTimeGroups of [1, 10, 100])
-              for (const minAccuracy of [0, 0.7, 1]) {
-                const given = { bitWidth, groupSize, modality, deploymentProfile, numTimeGroups, minAccuracy };
-                expect(new DiffusionQuantConfig(given)).toMatchObject(given);
-              }
-  });
-  test('profiles give exactly their values', () => {
-    const values = (profile: 'edge' | 'local' | 'cloud') => {
-      const {
-        bitWidth,
-        groupSize,
-        numTimeGroups,
-        enableSpatial,
-        minAccuracy,
-        calibrationSamples,
-        method,
-        symmetric,
-        failFast,
-      } = DiffusionQuantConfig.fromProfile(profile);
-      return [
-        bitWidth,
-        groupSize,
-        numTimeGroups,
-        enableSpatial,
-        minAccuracy,
-        calibrationSamples,
-        method,
-        symmetric,
-        failFast,
-      ];
-    };
-    expect(values('edge')).toEqual([2, 64, 5, true, 0.9, 32, 'auto', false, false]);
-    expect(values('local')).toEqual([4, 64, 10, true, 0.985, 128, 'auto', false, false]);
-    expect(values('cloud')).toEqual([8, 128, 20, false, 0.9995, 512, 'auto', false, false]);
-  });
-  test.each(['mobile', undefined, '__proto__', 'constructor', null, 1])('fromProfile(%s) throws', (profile) => {
-    expect(() => DiffusionQuantConfig.fromProfile(profile as never)).toThrow(ConfigurationError);
-  });
   test('minAccuracy follows the width given, not the profile', () => {
     expect(new DiffusionQuantConfig({ deploymentProfile: 'cloud', bitWidth: 2 }).minAccuracy).toBe(0.9);
   });
@@ -274,24 +241,4 @@ describe('environment', () => {
     expect(fromFile).toMatchObject({ bitWidth: 2, groupSize: 128, numTimeGroups: 9, calibrationSamples: 128 });
     expect(DiffusionQuantConfig.fromEnv({ groupSize: 256 })).toMatchObject({ groupSize: 256, numTimeGroups: 9 });
   });
-});
-
-test('random options: never a crash, short messages, errors survive JSON', () => {
-  const names = ['bitWidth', 'skipLayers', 'layerBitWidths', 'modality', 'minAccuracy', 'numThreads', 'bit_width'];
-  fc.assert(
-    fc.property(
-      fc.dictionary(fc.oneof(fc.constantFrom(...names), fc.string()), fc.anything({ withBigInt: true })),
-      (options) => {
-        try {
-          new DiffusionQuantConfig(options as never);
-        } catch (error) {
-          expect(error).toBeInstanceOf(ConfigurationError);
-          expect((error as Error).message.length).toBeLessThanOrEqual(2000);
-          const json = JSON.stringify(error);
-          expect(JSON.stringify(errorFromJSON(json))).toBe(json);
-        }
-      },
-    ),
-    { numRuns: 2000 },
-  );
 });

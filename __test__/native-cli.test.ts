@@ -104,7 +104,7 @@ test.each([
   const model = writeModel(folder, ditTensors(24, 1024));
   const before = listing(folder);
   let sent = false;
-  const { code, stderr } = await runCli(
+  const { code, stdout, stderr } = await runCli(
     ['quantize', model, '-o', path.join(folder, 'out'), '--min-accuracy', '0', '--json', '--progress'],
     {
       onStderr: (text, kill) => {
@@ -117,6 +117,8 @@ test.each([
   expect(sent).toBe(true);
   expect(stderr).not.toContain('    at ');
   expect(code).toBe(expected);
+  expect(stdout).toMatch(/^[^\n]+\n$/);
+  expect(JSON.parse(stdout)).toMatchObject({ ok: false, error: { code: 'AQ_ABORTED', name: 'AbortError' } });
   expect(existsSync(path.join(folder, 'out'))).toBe(false);
   expect(listing(folder)).toEqual(before);
 });

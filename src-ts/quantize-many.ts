@@ -97,12 +97,10 @@ async function runList(list: unknown, options: unknown, call: CallInfo): Promise
 async function readList(list: unknown, issues: IssueList): Promise<PreparedJob[]> {
   const hint = 'Pass an array of jobs such as [{ modelPath, outputPath }].';
   const place = new Place(issues, 'list', 'option', hint);
-  if (!isArray(list) || list.length > MAX_JOBS) {
-    place.refuse(`an array of at most ${MAX_JOBS} jobs`, list);
-    return [];
-  }
+  const refuse = () => place.refuse(`an array of at most ${MAX_JOBS} jobs`, list);
+  const inputs = isArray(list) ? readArray(list, place, MAX_JOBS, refuse) : refuse();
   const jobs: PreparedJob[] = [];
-  for (const [index, input] of (readArray(list, place) ?? []).entries()) {
+  for (const [index, input] of (inputs ?? []).entries()) {
     // The job itself is called "options" where it stands alone; absent elements are no empty jobs.
     const own = new ScopedIssues(issues, (path) => (path === 'options' ? `[${index}]` : `[${index}].${path}`));
     const ofConfig = new ScopedIssues(own, (path) => (path === 'config' ? path : `config.${path}`));

@@ -3,7 +3,7 @@
 import { flattenCauses } from '../errors/causes.js';
 import { ArrowQuantError, ConfigurationError, isArrowQuantError } from '../errors/classes.js';
 import { sentenceOf } from '../errors/sentence.js';
-import { escapeText } from '../errors/text.js';
+import { displayName, escapeText } from '../errors/text.js';
 import type { Palette } from './colour.js';
 
 export interface ErrorStyle {
@@ -23,16 +23,17 @@ export function renderError(error: unknown, style: ErrorStyle): string {
     return `${red('error')} ${escapeLines(text)}`;
   }
   const label = (name: string) => `  ${dim(name.padEnd(6))} `;
-  const lines = [`${red('error')} ${error.code}  ${error.title}`];
+  // Our own texts arrive escaped; an error that was revived from JSON may hold anything.
+  const lines = [`${red('error')} ${escapeText(`${error.code}  ${error.title}`)}`];
   const body = error instanceof ConfigurationError ? issueLines(error) : [bodyOf(error)];
   for (const text of body) lines.push(...wrap(text, style.width - 2).map((line) => `  ${line}`));
   const facts = factsOf(error);
   if (facts !== '') lines.push(label('layer') + facts);
   if (error.context.elapsedMs > 0 && error.context.phase !== 'config') {
-    lines.push(`${label('phase')}${error.context.phase}, ${(error.context.elapsedMs / 1000).toFixed(1)} s`);
+    lines.push(`${label('phase')}${escapeText(error.context.phase)}, ${(error.context.elapsedMs / 1000).toFixed(1)} s`);
   }
   lines.push(...actionLines(error, style, label));
-  lines.push(`${label('more')}arrow-quant explain ${error.code}`);
+  lines.push(`${label('more')}arrow-quant explain ${escapeText(error.code)}`);
   if (style.verbose) lines.push(...verboseLines(error, label));
   return lines.join('\n');
 }
@@ -52,7 +53,7 @@ function bodyOf(error: ArrowQuantError): string {
 function factsOf(error: ArrowQuantError): string {
   if (!isArrowQuantError(error, 'AQ_VALIDATION_FAILED')) return '';
   const { layer, bitWidth, failedCount, layerCount } = error.details;
-  return escapeText(`${layer} (INT${bitWidth}), ${failedCount} of ${layerCount} layers failed`);
+  return escapeText(`${displayName(layer)} (INT${bitWidth}), ${failedCount} of ${layerCount} layers failed`);
 }
 
 function actionLines(error: ArrowQuantError, style: ErrorStyle, label: (name: string) => string): string[] {
@@ -67,13 +68,13 @@ function verboseLines(error: ArrowQuantError, label: (name: string) => string): 
     ({ name, message, code }) => label('cause') + escapeText(`${name}${code === null ? '' : ` ${code}`}: ${message}`),
   );
   const frames = (error.stack ?? '').split('\n').filter((line) => line.startsWith('    at '));
-  return [...causes, ...frames];
+  return [...causes, ...frames.map(escapeText)];
 }
 
 function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = '';
-  for (const word of text.split(' ')) {
+  for (const word of escapeText(text).split(' ')) {
     if (line !== '' && line.length + 1 + word.length > width) {
       lines.push(line);
       line = word;

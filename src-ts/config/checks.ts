@@ -68,9 +68,9 @@ export const device: Check<string> = (value, place) => {
 export function names(expected: string): Check<readonly string[]> {
   return (value, place) => {
     if (!isArray(value)) return place.refuse(expected, value);
-    if (value.length > MAX_NAMES)
-      return place.refuse(expected, value, { hint: `At most ${MAX_NAMES} names are taken.` });
-    const elements = readArray(value, place);
+    const elements = readArray(value, place, MAX_NAMES, () =>
+      place.refuse(expected, value, { hint: `At most ${MAX_NAMES} names are taken.` }),
+    );
     if (elements === undefined) return undefined;
     const good: string[] = [];
     for (const [index, element] of elements.entries()) {

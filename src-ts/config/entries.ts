@@ -9,7 +9,7 @@ import type { IssueSink } from './issues.js';
 import { isOptionName, OPTION_NAMES, OPTION_TABLE, type OptionName } from './option-table.js';
 import type { DeploymentProfile, DiffusionQuantOptions } from './options.js';
 import { Place } from './place.js';
-import { isArray, isPlainObject, readRecord } from './read-record.js';
+import { isArray, isPlainObject, readArray, readRecord } from './read-record.js';
 import { suggestName } from './suggest.js';
 
 /** Sources of given options, weakest first. */
@@ -61,6 +61,8 @@ export function refuseUnknown(name: string, value: unknown, place: Place, known:
   });
 }
 
+// More than any version has options.
+const MAX_CARRIED = 1_000;
 const CONFIG_EXPECTED = 'a profile name, a plain object or a DiffusionQuantConfig';
 
 /** The entries of a configuration in any of its forms; every value is checked, whoever made the object. */
@@ -77,7 +79,7 @@ export function readConfig(input: unknown, issues: IssueSink): Map<OptionName, E
     return new Map([['deploymentProfile', { value: input, source: 'call' }]]);
   }
   const carried = carriedEntries(input);
-  if (carried !== undefined) return recheck(carried, issues);
+  if (carried !== undefined) return recheck(carried, place, issues);
   if (!isPlainObject(input)) {
     place.refuse(CONFIG_EXPECTED, input);
     return new Map();
@@ -162,12 +164,15 @@ function carriedEntries(input: unknown): readonly unknown[] | undefined {
   }
 }
 
-function recheck(carried: readonly unknown[], issues: IssueSink): Map<OptionName, Entry> {
+function recheck(carried: readonly unknown[], place: Place, issues: IssueSink): Map<OptionName, Entry> {
   const entries = new Map<OptionName, Entry>();
   const placeOf = optionPlace(issues);
-  for (const triple of carried) {
+  // Whoever knows the symbol can put anything there.
+  const read = (list: readonly unknown[]) =>
+    readArray(list, place, MAX_CARRIED, () => place.refuse(CONFIG_EXPECTED, list)) ?? [];
+  for (const triple of read(carried)) {
     if (!isArray(triple)) continue;
-    const [name, value, source] = triple;
+    const [name, value, source] = read(triple);
     if (typeof name !== 'string' || !isOptionName(name)) continue;
     const from = typeof source === 'string' && Object.hasOwn(RANKS, source) ? (source as Source) : 'call';
     for (const [key, entry] of checkOptions(new Map([[name, value]]), from, placeOf)) entries.set(key, entry);

@@ -2,6 +2,7 @@
 import { realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { displayName } from '../errors/text.js';
 import { isCleanText } from './checks.js';
 import type { Place } from './place.js';
 
@@ -13,15 +14,25 @@ export function readPath(value: unknown, place: Place): string | undefined {
   if (typeof value === 'string') {
     return value !== '' && isCleanText(value) ? path.resolve(value) : spot.refuse(EXPECTED, value);
   }
-  if (value instanceof URL) {
-    try {
-      const text = fileURLToPath(value);
-      if (isCleanText(text)) return path.resolve(text);
-    } catch (cause) {
-      return spot.refuse(EXPECTED, value, { received: `URL ${value.protocol}`, cause });
-    }
+  if (!isUrl(value)) return spot.refuse(EXPECTED, value);
+  let received = 'URL';
+  try {
+    // A subclass may answer with anything, or throw.
+    received = displayName(`URL ${value.protocol}`);
+    const text = fileURLToPath(value);
+    return isCleanText(text) ? path.resolve(text) : spot.refuse(EXPECTED, value);
+  } catch (cause) {
+    return spot.refuse(EXPECTED, value, { received, cause });
   }
-  return spot.refuse(EXPECTED, value);
+}
+
+/** instanceof, which throws on a revoked proxy. */
+function isUrl(value: unknown): value is URL {
+  try {
+    return value instanceof URL;
+  } catch {
+    return false;
+  }
 }
 
 /** Notes an output that is the model, lies in it, or holds it; links are resolved, absent parts are taken as named. */

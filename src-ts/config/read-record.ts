@@ -56,10 +56,23 @@ export function readRecord(record: object, place: Place, placeOf: (key: string) 
   return values;
 }
 
-/** Reads an array once; undefined where reading it threw. */
-export function readArray(value: readonly unknown[], place: Place): unknown[] | undefined {
+/**
+ * Reads an array once, its length as well: a proxy may throw, or give another length each time it is asked.
+ *
+ * @param limit - the most elements it may have
+ * @param refuseLength - notes that it has more, or a length that is none
+ * @returns the elements, or undefined after noting why not
+ */
+export function readArray(
+  value: readonly unknown[],
+  place: Place,
+  limit: number,
+  refuseLength: () => undefined,
+): unknown[] | undefined {
   try {
-    return Array.from({ length: value.length }, (_, index) => value[index]);
+    const { length } = value;
+    if (!Number.isSafeInteger(length) || length < 0 || length > limit) return refuseLength();
+    return Array.from({ length }, (_, index) => value[index]);
   } catch (cause) {
     return place.refuse('a readable property', undefined, { received: 'an array that throws', cause });
   }

@@ -30,12 +30,13 @@ export function describeReceived(value: unknown): string {
 
 function describeObject(value: object): string {
   try {
-    // Both throw on a revoked proxy.
-    if (Array.isArray(value)) return `array of length ${value.length}`;
+    // Both throw on a revoked proxy. Another proxy may say that its length is a text, and the next time another one.
+    if (!Array.isArray(value)) return 'object';
+    const { length } = value;
+    return Number.isSafeInteger(length) ? `array of length ${length}` : 'object';
   } catch {
     return 'object';
   }
-  return 'object';
 }
 
 function shown(text: string): string {

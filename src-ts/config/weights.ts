@@ -14,6 +14,8 @@ export type Weights = Readonly<
 >;
 
 const HINT = 'Pass a Float32Array, or { data, shape } with one; convert other arrays first.';
+// Far beyond any tensor; it keeps a made-up length from being allocated.
+const MAX_EXTENTS = 1_000;
 const SHAPE_EXPECTED = 'an array of integers of at least 0';
 
 /**
@@ -55,8 +57,10 @@ function readData(data: unknown, place: Place): Float32Array | undefined {
 }
 
 function readShape(shape: unknown, place: Place): number[] | undefined {
-  const extents = isArray(shape) ? readArray(shape, place) : undefined;
-  if (extents === undefined || !extents.every((extent) => Number.isSafeInteger(extent) && (extent as number) >= 0)) {
+  if (!isArray(shape)) return place.refuse(SHAPE_EXPECTED, shape);
+  const extents = readArray(shape, place, MAX_EXTENTS, () => place.refuse(SHAPE_EXPECTED, shape));
+  if (extents === undefined) return undefined;
+  if (!extents.every((extent) => Number.isSafeInteger(extent) && (extent as number) >= 0)) {
     return place.refuse(SHAPE_EXPECTED, shape);
   }
   return extents as number[];

@@ -23,6 +23,8 @@ function causeOf(value: unknown): unknown {
 }
 
 function describeCause(value: unknown): SerializedCause {
+  // The text of a function is the user's code, and asking for it may run more of that.
+  if (typeof value === 'function') return { name: 'function', message: '', code: null };
   if (typeof value !== 'object' || value === null) {
     return { name: typeof value, message: clip(String(value)), code: null };
   }
