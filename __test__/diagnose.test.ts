@@ -71,11 +71,12 @@ describe('never rejects', () => {
 });
 
 describe('checks', () => {
-  const facts: Pick<Status, 'node' | 'platform' | 'native' | 'cpu' | 'memory' | 'disk'> = {
+  const facts: Pick<Status, 'node' | 'platform' | 'native' | 'cpu' | 'devices' | 'memory' | 'disk'> = {
     node: 'v22.12.0',
     platform: 'linux-x64',
     native: { loaded: true, version: '1.0.0', error: null },
     cpu: { cores: 8, simd: 'avx2' },
+    devices: [{ id: 'cuda:0', state: 'unavailable', reason: 'none', breaker: 'closed' }],
     memory: { total: 16e9, available: 8e9, limit: null },
     disk: { path: '/', free: 1e12 },
   };

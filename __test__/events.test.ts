@@ -13,7 +13,7 @@ import {
   quantizeMany,
 } from '../src-ts/index.js';
 import { caught } from './helpers/caught.js';
-import { failure, StubNative, success } from './helpers/stub-native.js';
+import { failure, StubNative, success, withNotices } from './helpers/stub-native.js';
 
 let stub = new StubNative();
 vi.mock('../src-ts/native.js', () => ({ loadNative: async () => stub }));
@@ -21,20 +21,31 @@ beforeEach(() => {
   stub = new StubNative();
 });
 
-const NAMES = ['job.start', 'job.end', 'job.error', 'fallback', 'warning', 'callback-error'];
+const NAMES = [
+  'job.start',
+  'job.end',
+  'job.error',
+  'retry',
+  'degrade',
+  'breaker',
+  'fallback',
+  'warning',
+  'callback-error',
+];
 const paths = { modelPath: '/models/a', outputPath: '/models/b' };
-const raised = (from: number, to: number) => ({
-  name: 'mid.to_q',
-  outcome: 'raised',
-  attempts: [
-    { bitWidth: from, similarity: 0.5 },
-    { bitWidth: to, similarity: 0.99 },
-  ],
-  fallback: { from, to },
+const fallback = (from: number, to: number) => ({
+  event: 'fallback',
+  layer: 'mid.to_q',
+  from,
+  to,
+  similarity: 0.5,
+  threshold: 0.9,
 });
+const retry = { event: 'retry', op: 'read', path: '/m', errno: 'EAGAIN', attempt: 1, delayMs: 51.5 };
+const degrade = { event: 'degrade', what: 'memory', from: '2', to: '1', reason: 'refused' };
+const breaker = { event: 'breaker', device: 'cuda:0', from: 'closed', to: 'open', openMs: 60_000 };
 const warning = { code: 'AQ_WARN_BITS_RAISED', message: 'raised', details: { layers: 1 } };
 const report = {
-  layers: [{ name: 'a', outcome: 'quantized', attempts: [] }, raised(2, 4)],
   warnings: [warning],
   resolvedConfig: { minAccuracy: 0.9 },
 };
@@ -65,7 +76,7 @@ function quietWarnings(): void {
 describe('events', () => {
   test('a job that succeeds', async () => {
     const events = listen();
-    stub.behave = () => success(report);
+    stub.behave = () => withNotices(success(report), fallback(2, 4));
     await quantizeDiffusionModel(paths);
     const jobId = stub.jobs[0]?.request.jobId;
     const common = { jobId, timestamp: expect.stringMatching(/^\d{4}-.*Z$/) };
@@ -79,11 +90,26 @@ describe('events', () => {
   });
   test('a job that fails: its error, and what its partial report tells', async () => {
     const events = listen();
-    stub.behave = () => failure('AQ_IO', 'QuantizationError', { report: { layers: [raised(4, 8)], warnings: 'x' } });
+    stub.behave = () =>
+      withNotices(failure('AQ_IO', 'QuantizationError', { report: { warnings: 'x' } }), fallback(4, 8));
     const error = await caught(() => quantizeDiffusionModel(paths));
     expect(events.map(([name]) => name)).toEqual(['job.start', 'fallback', 'job.error']);
-    expect(events[1]?.[1]).toMatchObject({ from: 4, to: 8, similarity: 0.5, threshold: null });
+    expect(events[1]?.[1]).toMatchObject({ from: 4, to: 8, similarity: 0.5, threshold: 0.9 });
     expect(events[2]?.[1].error).toBe(error);
+  });
+  test('notices come live, once, and those that did not come live with the outcome', async () => {
+    const events = listen();
+    stub.behave = (job) => {
+      job.emit({ seq: 1, ...retry });
+      job.emit({ phase: 'quantize', fraction: 0.5 });
+      expect(events.at(-1)).toMatchObject(['retry', { op: 'read', errno: 'EAGAIN', attempt: 1, delayMs: 51.5 }]);
+      return withNotices(success(), retry, degrade, breaker);
+    };
+    await quantizeDiffusionModel({ ...paths, onProgress: () => undefined });
+    expect(events.map(([name]) => name)).toEqual(['job.start', 'retry', 'degrade', 'breaker', 'job.end']);
+    expect(events[1]?.[1]).not.toHaveProperty('seq');
+    const { jobId } = stub.jobs[0]?.request ?? {};
+    expect(events.every(([, event]) => event.jobId === jobId)).toBe(true);
   });
   test('failures of the callback, also after the job settled', async () => {
     quietWarnings();
@@ -136,7 +162,7 @@ describe('errorMetrics', () => {
   test('counts outcomes, errors, fallbacks and callback errors', async () => {
     quietWarnings();
     const before = errorMetrics();
-    stub.behave = () => success(report);
+    stub.behave = () => withNotices(success(report), fallback(2, 4), retry, degrade, breaker);
     const onProgress = () => Promise.reject(new Error('x'));
     await quantizeDiffusionModel({ ...paths, onProgress });
     stub.behave = () => failure('AQ_IO', 'QuantizationError');
@@ -158,6 +184,9 @@ describe('errorMetrics', () => {
     expect(grown('AQ_INVALID_BIT_WIDTH', 'config')).toBe(1);
     expect(after.fallbacks.find(({ from, to }) => from === 2 && to === 4)?.count).toBeGreaterThan(0);
     expect(after.callbackErrors).toBe(before.callbackErrors + 1);
+    expect(after.retries).toEqual([{ op: 'read', errno: 'EAGAIN', count: 1 }]);
+    expect(after.degradations).toEqual([{ what: 'memory', count: 1 }]);
+    expect(after.breakers).toEqual([{ device: 'cuda:0', state: 'open' }]);
   });
   test('single tensors count once each, also where they are collected', async () => {
     stub.tensor = () => ({ outcome: JSON.stringify(failure('AQ_NON_FINITE_WEIGHTS', 'QuantizationError')) });

@@ -13,6 +13,12 @@ type Behaviour = (job: StubJob) => unknown;
 /** The outcome of a successful job. */
 export const success = (value: object = { warnings: [] }) => ({ ok: true, value });
 
+/** An outcome with what happened on the way. */
+export const withNotices = (outcome: object, ...notices: object[]) => ({
+  ...outcome,
+  notices: notices.map((notice, index) => ({ seq: index + 1, ...notice })),
+});
+
 /** The outcome of a failed one. */
 export const failure = (code: string, name: string, more: object = {}) => ({
   ok: false,
@@ -74,6 +80,11 @@ export class StubNative implements NativeModule {
 
   version = () => version;
   systemInfo = () => JSON.stringify({ ok: true, value: {} });
+  stopped = 0;
+  stopJobs = () => {
+    this.stopped += 1;
+  };
+  setLogLevel = (level: string) => JSON.stringify({ ok: true, value: { level } });
   async quantizeTensor(name: string, _data: Float32Array, shape: number[], config: string): Promise<NativeTensor> {
     this.tensors.push({ name, shape, config: JSON.parse(config) });
     return this.tensor(name);

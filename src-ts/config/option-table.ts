@@ -2,7 +2,17 @@
  * The options, one row each, in the order in which problems are reported. Every source (call, environment, file,
  * command line) is checked by these rows; nothing else knows what an option accepts.
  */
-import { boolean, type Check, device, fraction, integer, layerBitWidths, names, oneOf, oneOfNumbers } from './checks.js';
+import {
+  boolean,
+  type Check,
+  device,
+  fraction,
+  integer,
+  layerBitWidths,
+  names,
+  oneOf,
+  oneOfNumbers,
+} from './checks.js';
 import { type DiffusionQuantOptions, LOG_LEVELS } from './options.js';
 
 /** How an option is written where there is only text: environment and command line. */

@@ -9,7 +9,14 @@ type Facts = Pick<Status, 'node' | 'platform' | 'native' | 'cpu' | 'devices' | '
 
 /** All checks, always the same ones in the same order. */
 export function checksOf(facts: Facts): StatusCheck[] {
-  return [checkNode(facts), checkNative(facts), checkCpu(facts), checkMemory(facts), checkDisk(facts), checkDevices(facts)];
+  return [
+    checkNode(facts),
+    checkNative(facts),
+    checkCpu(facts),
+    checkMemory(facts),
+    checkDisk(facts),
+    checkDevices(facts),
+  ];
 }
 
 /** Whether a Node version is one that package.json admits. */

@@ -24,7 +24,11 @@ export async function probeNative(
     const devices = Array.isArray(info?.devices) ? (info.devices as Status['devices']) : [];
     return { native: { loaded: true, version: native.version(), error: null }, cpu: { cores, simd }, devices };
   } catch (error) {
-    return { native: { loaded: false, version: null, error: reasonOf(error) }, cpu: { cores, simd: null }, devices: [] };
+    return {
+      native: { loaded: false, version: null, error: reasonOf(error) },
+      cpu: { cores, simd: null },
+      devices: [],
+    };
   }
 }
 

@@ -60,7 +60,9 @@ export function internalError(message: string, call: CallInfo, options?: ErrorOp
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 type NativeError = SerializedError<ErrorCode> & { readonly report?: unknown };
 
-function parseOutcome(json: unknown): { ok?: unknown; value?: unknown; error?: unknown; notices?: unknown } | undefined {
+function parseOutcome(
+  json: unknown,
+): { ok?: unknown; value?: unknown; error?: unknown; notices?: unknown } | undefined {
   if (typeof json !== 'string') return undefined;
   try {
     const parsed: unknown = JSON.parse(json);

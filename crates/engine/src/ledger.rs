@@ -158,11 +158,14 @@ impl Ledger {
         list
     }
 
-    /// What a failed job had done; `None` for one that failed before it knew its configuration.
+    /// What a failed job had done; `None` where nothing had happened yet.
     pub fn partial(&self) -> Option<PartialReport> {
         let warnings = self.warnings();
         let state = self.state();
-        state.config.as_ref()?;
+        let nothing = state.layers.is_empty() && state.failures.is_empty() && state.notices.is_empty() && warnings.is_empty();
+        if nothing {
+            return None;
+        }
         Some(PartialReport {
             resolved_config: state.config.clone(),
             layers: state.layers.clone(),

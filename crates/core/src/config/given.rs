@@ -1,5 +1,6 @@
-//! What the caller gave. The facade has checked it already, with better words; this is the second lock on the door.
+//! What the caller gave, and what it means once the profile has filled the gaps.
 
+use super::check::check;
 use super::profile::{Mode, Profile};
 use super::resolved::{Device, Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};
 use crate::bits::BitWidth;
@@ -8,16 +9,10 @@ use crate::modality::Modality;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// What a timer can hold.
-const MOST_MILLISECONDS: u64 = (1 << 31) - 1;
 /// Five minutes without a byte read, a block finished or a byte written.
 const STALL_MILLISECONDS: u64 = 300_000;
-const LEAST_STALL_MILLISECONDS: u64 = 1_000;
-/// Bounds of the job's own buffers, MiB.
-const MEMORY_MB: std::ops::RangeInclusive<u64> = 16..=16_777_216;
 const DEFAULT_MEMORY_MB: u64 = 256;
 const DEFAULT_RETRIES: u64 = 4;
-const GROUP_SIZES: [u64; 4] = [32, 64, 128, 256];
 
 /// The options as they arrive: every one optional, numbers unchecked.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -54,71 +49,33 @@ pub struct GivenConfig {
     pub resume: Option<bool>,
 }
 
-struct HowItRuns {
-    stall_timeout_ms: u64,
-    max_memory_limit_mb: u64,
-    io_retries: u64,
-    device: Device,
-}
-
 impl GivenConfig {
-    /// Parses the JSON record of given options.
+    /// Checks and reads the record of given options; all problems are reported at once.
     pub fn from_value(value: Value) -> Result<Self, Vec<ConfigIssue>> {
-        serde_json::from_value(value).map_err(|e| {
-            vec![ConfigIssue::new(ErrorCode::InvalidConfig, "config", "known options with values of their types", e.to_string())]
-        })
+        let expected = "a record of options";
+        let Value::Object(options) = &value else {
+            return Err(vec![ConfigIssue::new(ErrorCode::InvalidConfig, "config", expected, "something else")]);
+        };
+        let issues = check(options);
+        if !issues.is_empty() {
+            return Err(issues);
+        }
+        serde_json::from_value(value).map_err(|e| vec![ConfigIssue::new(ErrorCode::InvalidConfig, "config", expected, e.to_string())])
     }
 
-    /// Fills the gaps from the profile and checks every value; all problems are reported at once.
+    /// Fills the gaps from the profile, and checks what options mean together.
     pub fn resolve(&self, mode: Mode) -> Result<ResolvedConfig, Vec<ConfigIssue>> {
         let mut issues = Vec::new();
         let profile = self.deployment_profile.unwrap_or_default();
         let d = profile.defaults();
-        let bit_width = self.bit_width.map_or(d.bit_width, |v| {
-            BitWidth::try_from(v).unwrap_or_else(|_| {
-                issues.push(ConfigIssue::number(ErrorCode::InvalidBitWidth, "bitWidth", "2, 4, or 8", v));
-                d.bit_width
-            })
-        });
-        let group_size = self.group_size.unwrap_or(d.group_size as u64);
-        if !GROUP_SIZES.contains(&group_size) {
-            issues.push(ConfigIssue::number(ErrorCode::InvalidGroupSize, "groupSize", "32, 64, 128, or 256", group_size));
-        }
-        let num_time_groups = self.num_time_groups.unwrap_or(u64::from(d.num_time_groups));
-        if !(1..=100).contains(&num_time_groups) {
-            let expected = "an integer between 1 and 100";
-            issues.push(ConfigIssue::number(ErrorCode::InvalidTimeGroups, "numTimeGroups", expected, num_time_groups));
-        }
-        let calibration_samples = self.calibration_samples.unwrap_or(u64::from(d.calibration_samples));
-        if !(1..=1_000_000).contains(&calibration_samples) {
-            let expected = "an integer between 1 and 1000000";
-            issues.push(ConfigIssue::number(ErrorCode::InvalidConfig, "calibrationSamples", expected, calibration_samples));
-        }
-        let min_accuracy = self.min_accuracy.unwrap_or_else(|| bit_width.default_min_accuracy());
-        if !(0.0..=1.0).contains(&min_accuracy) {
-            issues.push(ConfigIssue::number(ErrorCode::InvalidAccuracy, "minAccuracy", "a number between 0.0 and 1.0", min_accuracy));
-        }
-        let num_threads = self.num_threads.unwrap_or(0);
-        if num_threads > 1024 {
-            issues.push(ConfigIssue::number(ErrorCode::InvalidConfig, "numThreads", "an integer between 0 and 1024", num_threads));
-        }
-        if self.timeout_ms.is_some_and(|ms| !(1..=MOST_MILLISECONDS).contains(&ms)) {
-            let expected = "a whole number of milliseconds, at least 1";
-            issues.push(ConfigIssue::number(ErrorCode::InvalidConfig, "timeoutMs", expected, self.timeout_ms.unwrap_or_default()));
-        }
-        let layout = match self.layout.as_deref() {
-            None | Some("auto" | "sdnq") => Layout::Sdnq,
-            Some("plain") => Layout::Plain,
-            Some(other) => {
-                issues.push(ConfigIssue::text("layout", "'auto', 'sdnq' or 'plain'", other));
-                Layout::Sdnq
-            }
-        };
+        let bit_width = self.bit_width.and_then(|v| BitWidth::try_from(v).ok()).unwrap_or(d.bit_width);
+        let layout = if self.layout.as_deref() == Some("plain") { Layout::Plain } else { Layout::Sdnq };
         if self.plain_dtype.is_some() && layout != Layout::Plain {
             issues.push(ConfigIssue::text("plainDtype", "to be given only with layout 'plain'", layout.as_str()));
         }
-        let run = self.how_it_runs(&mut issues);
-        let layer_bit_widths = self.layer_bit_widths(&mut issues);
+        if self.resume == Some(true) && self.overwrite == Some(true) {
+            issues.push(ConfigIssue::new(ErrorCode::InvalidConfig, "resume", "not together with overwrite", "true (boolean)"));
+        }
         if !issues.is_empty() {
             return Err(issues);
         }
@@ -126,14 +83,14 @@ impl GivenConfig {
             mode,
             deployment_profile: profile,
             bit_width,
-            group_size: group_size as usize,
-            num_time_groups: num_time_groups as u32,
+            group_size: self.group_size.map_or(d.group_size, |v| v as usize),
+            num_time_groups: self.num_time_groups.map_or(d.num_time_groups, |v| v as u32),
             enable_time_aware: self.enable_time_aware.unwrap_or(d.enable_time_aware) && mode == Mode::Diffusion,
             enable_spatial: self.enable_spatial.unwrap_or(d.enable_spatial),
-            calibration_samples: calibration_samples as u32,
+            calibration_samples: self.calibration_samples.map_or(d.calibration_samples, |v| v as u32),
             method: self.method.unwrap_or(MethodChoice::Auto),
             symmetric: self.symmetric.unwrap_or(d.symmetric),
-            min_accuracy,
+            min_accuracy: self.min_accuracy.unwrap_or_else(|| bit_width.default_min_accuracy()),
             fail_fast: self.fail_fast.unwrap_or(d.fail_fast),
             modality: self.modality,
             layout,
@@ -141,57 +98,23 @@ impl GivenConfig {
             protect_blocks: self.protect_blocks.unwrap_or(Protect::Auto),
             components: self.components.clone(),
             skip_layers: self.skip_layers.clone().unwrap_or_default(),
-            layer_bit_widths,
-            num_threads: num_threads as usize,
+            layer_bit_widths: self.layer_bit_widths(),
+            num_threads: self.num_threads.unwrap_or(0) as usize,
             non_finite: self.non_finite.unwrap_or(NonFinitePolicy::Error),
             overwrite: self.overwrite.unwrap_or(false),
             timeout_ms: self.timeout_ms,
-            stall_timeout_ms: run.stall_timeout_ms,
-            max_memory_limit_mb: run.max_memory_limit_mb,
-            io_retries: run.io_retries as u32,
-            device: run.device,
+            stall_timeout_ms: self.stall_timeout_ms.unwrap_or(STALL_MILLISECONDS),
+            max_memory_limit_mb: self.max_memory_limit_mb.unwrap_or(DEFAULT_MEMORY_MB),
+            io_retries: self.io_retries.unwrap_or(DEFAULT_RETRIES) as u32,
+            device: self.device.as_deref().and_then(Device::parse).unwrap_or(Device::Auto),
             device_fallback: self.device_fallback.unwrap_or(true),
             resume: self.resume.unwrap_or(false),
         })
     }
 
-    /// Options that do not change what is written.
-    fn how_it_runs(&self, issues: &mut Vec<ConfigIssue>) -> HowItRuns {
-        let mut refuse = |path, expected, value: u64| issues.push(ConfigIssue::number(ErrorCode::InvalidConfig, path, expected, value));
-        let stall_timeout_ms = self.stall_timeout_ms.unwrap_or(STALL_MILLISECONDS);
-        if stall_timeout_ms != 0 && !(LEAST_STALL_MILLISECONDS..=MOST_MILLISECONDS).contains(&stall_timeout_ms) {
-            refuse("stallTimeoutMs", "a whole number of milliseconds, 0 or at least 1000", stall_timeout_ms);
-        }
-        let max_memory_limit_mb = self.max_memory_limit_mb.unwrap_or(DEFAULT_MEMORY_MB);
-        if !MEMORY_MB.contains(&max_memory_limit_mb) {
-            refuse("maxMemoryLimitMb", "an integer of at least 16", max_memory_limit_mb);
-        }
-        let io_retries = self.io_retries.unwrap_or(DEFAULT_RETRIES);
-        if io_retries > 10 {
-            refuse("ioRetries", "an integer between 0 and 10", io_retries);
-        }
-        let device = self.device.as_deref().map_or(Some(Device::Auto), Device::parse);
-        if device.is_none() {
-            let expected = "'auto', 'cpu', 'cuda' or 'cuda:N'";
-            issues.push(ConfigIssue::text("device", expected, self.device.as_deref().unwrap_or_default()));
-        }
-        if self.resume == Some(true) && self.overwrite == Some(true) {
-            issues.push(ConfigIssue::new(ErrorCode::InvalidConfig, "resume", "not together with overwrite", "true (boolean)"));
-        }
-        HowItRuns { stall_timeout_ms, max_memory_limit_mb, io_retries, device: device.unwrap_or(Device::Auto) }
-    }
-
-    fn layer_bit_widths(&self, issues: &mut Vec<ConfigIssue>) -> Vec<(String, u8)> {
-        let mut widths = Vec::new();
-        for (name, value) in self.layer_bit_widths.iter().flatten() {
-            if let Some(bits @ (2 | 4 | 8 | 16)) = value.as_u64() {
-                widths.push((name.clone(), bits as u8));
-            } else {
-                let path = format!("layerBitWidths[\"{name}\"]");
-                issues.push(ConfigIssue::new(ErrorCode::InvalidBitWidth, path, "2, 4, 8, or 16", format!("{value} (number)")));
-            }
-        }
-        widths
+    fn layer_bit_widths(&self) -> Vec<(String, u8)> {
+        let widths = self.layer_bit_widths.iter().flatten();
+        widths.filter_map(|(name, value)| Some((name.clone(), value.as_u64()? as u8))).collect()
     }
 
     /// Options that were given but cannot change anything in a job without calibration and rotation: the report warns about each.

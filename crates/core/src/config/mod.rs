@@ -1,5 +1,6 @@
 //! A job's configuration: what the caller gave, the profiles that fill the gaps, and the result.
 
+mod check;
 mod given;
 mod profile;
 mod resolved;
