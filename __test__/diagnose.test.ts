@@ -29,14 +29,21 @@ test('a whole installation', async () => {
     cpu: { cores: expect.any(Number), simd: expect.any(String) },
     memory: { total: totalmem(), available: expect.any(Number), limit: status.memory.limit },
     disk: { path: path.join(folder, 'not', 'yet'), free: expect.any(Number) },
-    devices: [],
+    devices: [
+      {
+        id: 'cuda:0',
+        state: 'unavailable',
+        reason: 'this version computes on the CPU only',
+        breaker: 'closed',
+      },
+    ],
     jobs: { running: 0, abandoned: 0 },
     lastErrors: [],
     checks: expect.any(Array),
   });
   expect(status.checks.map(({ name }) => name)).toEqual(NAMES);
   expect(status.checks.find(({ name }) => name === 'native')).toMatchObject({ status: 'ok', hint: null });
-  expect(status.checks.at(-1)?.message).toContain('no GPU backend');
+  expect(status.checks.at(-1)?.message).toContain('CPU only');
   expect(JSON.parse(JSON.stringify(status))).toEqual(status);
 });
 

@@ -184,8 +184,8 @@ describe('errorMetrics', () => {
     expect(grown('AQ_INVALID_BIT_WIDTH', 'config')).toBe(1);
     expect(after.fallbacks.find(({ from, to }) => from === 2 && to === 4)?.count).toBeGreaterThan(0);
     expect(after.callbackErrors).toBe(before.callbackErrors + 1);
-    expect(after.retries).toEqual([{ op: 'read', errno: 'EAGAIN', count: 1 }]);
-    expect(after.degradations).toEqual([{ what: 'memory', count: 1 }]);
+    expect(after.retries).toEqual([{ op: 'read', errno: 'EAGAIN', count: (before.retries[0]?.count ?? 0) + 1 }]);
+    expect(after.degradations).toEqual([{ what: 'memory', count: (before.degradations[0]?.count ?? 0) + 1 }]);
     expect(after.breakers).toEqual([{ device: 'cuda:0', state: 'open' }]);
   });
   test('single tensors count once each, also where they are collected', async () => {
@@ -227,7 +227,7 @@ describe('instrument', () => {
       callbacks.get(name)?.({ observe: (value, labels) => void rows.push([value, labels]) });
       return rows;
     };
-    return { callbacks, createObservableCounter, read };
+    return { callbacks, createObservableCounter, createObservableGauge: createObservableCounter, read };
   }
 
   test('registers each observable once and reads the counters when asked', async () => {
@@ -237,6 +237,9 @@ describe('instrument', () => {
     expect([...mine.callbacks.keys()]).toEqual([
       'arrow_quant.jobs',
       'arrow_quant.errors',
+      'arrow_quant.retries',
+      'arrow_quant.degradations',
+      'arrow_quant.breaker',
       'arrow_quant.fallbacks',
       'arrow_quant.callback_errors',
       'arrow_quant.time_to_failure.bucket',
@@ -247,6 +250,7 @@ describe('instrument', () => {
     await caught(() => quantizeDiffusionModel(paths));
     expect(mine.read('arrow_quant.jobs')).toContainEqual([errorMetrics().jobs.failed, { outcome: 'failed' }]);
     expect(mine.read('arrow_quant.errors')).toContainEqual([1, { code: 'AQ_OUTPUT_BUSY', phase: 'quantize' }]);
+    expect(mine.read('arrow_quant.breaker')).toEqual([[2, { device: 'cuda:0' }]]);
     expect(mine.read('arrow_quant.callback_errors')).toEqual([[errorMetrics().callbackErrors, {}]]);
     expect(mine.read('arrow_quant.time_to_failure.bucket')).toContainEqual([1, { code: 'AQ_OUTPUT_BUSY', le: '+Inf' }]);
     expect(mine.read('arrow_quant.time_to_failure.count')).toContainEqual([1, { code: 'AQ_OUTPUT_BUSY' }]);

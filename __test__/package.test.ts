@@ -36,6 +36,7 @@ test('the exports', () => {
     'quantizeDiffusionModel',
     'quantizeMany',
     'renderErrorHtml',
+    'setLogLevel',
     'validateQuality',
     'version',
   ]);
