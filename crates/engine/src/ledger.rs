@@ -132,10 +132,22 @@ impl Ledger {
         self.state().degradations.clone()
     }
 
-    /// Warnings so far, with those that repeats and steps down make.
+    /// Warnings noted so far.
     pub fn warnings(&self) -> Vec<Warning> {
         let state = self.state();
         let mut list = state.warnings.clone();
+        if state.more_warnings > 0 {
+            let count = state.more_warnings;
+            let message = format!("{count} more warning(s) were not kept.");
+            list.push(Warning { code: "AQ_WARN_MORE", message, details: json!({"count": count}) });
+        }
+        list
+    }
+
+    /// Warnings that repeats and steps down make: complete only at the very end of a job.
+    pub fn healing(&self) -> Vec<Warning> {
+        let state = self.state();
+        let mut list = Vec::new();
         if !state.retries.is_empty() {
             let count = state.retries.len();
             let message = format!("{count} file operation(s) were repeated after a transient error.");
@@ -150,17 +162,12 @@ impl Ledger {
                 list.push(Warning { code, message, details: json!({"count": count}) });
             }
         }
-        if state.more_warnings > 0 {
-            let count = state.more_warnings;
-            let message = format!("{count} more warning(s) were not kept.");
-            list.push(Warning { code: "AQ_WARN_MORE", message, details: json!({"count": count}) });
-        }
         list
     }
 
     /// What a failed job had done; `None` where nothing had happened yet.
     pub fn partial(&self) -> Option<PartialReport> {
-        let warnings = self.warnings();
+        let warnings: Vec<Warning> = self.warnings().into_iter().chain(self.healing()).collect();
         let state = self.state();
         let nothing = state.layers.is_empty() && state.failures.is_empty() && state.notices.is_empty() && warnings.is_empty();
         if nothing {

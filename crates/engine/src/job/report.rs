@@ -98,8 +98,9 @@ pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
         components: components(source, plan),
         layers,
         skipped,
-        retries: input.ledger.retries(),
-        degradations: input.ledger.degradations(),
+        // The job is not over: its end fills them in.
+        retries: vec![],
+        degradations: vec![],
         warnings,
         resolved_config: serde_json::to_value(config).unwrap_or_default(),
     }

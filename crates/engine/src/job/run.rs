@@ -66,6 +66,8 @@ pub fn quantize(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Qua
     if let Some(left) = staging.commit()? {
         report.warnings.push(leftover(&left));
     }
+    (report.retries, report.degradations) = (control.ledger.retries(), control.ledger.degradations());
+    report.warnings.extend(control.ledger.healing());
     Ok(report)
 }
 
