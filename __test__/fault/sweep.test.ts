@@ -34,48 +34,55 @@ async function bench(overwrite: boolean) {
 }
 
 describe.each([false, true])('overwrite: %s', (overwrite) => {
-  test.each(SITES)('%s', async (site) => {
-    const counted = await bench(overwrite);
-    await counted.job();
-    const passes = faultCounts()[site] ?? 0;
-    expect(passes).toBeGreaterThan(overwrite && site === 'rename' ? 2 : 1);
-    let healed = 0;
-    for (const errno of ERRNOS) {
-      for (let n = 1; n <= passes; n += 1) {
-        const { folder, modelPath, outputPath, job, wanted, before } = await bench(overwrite);
-        const source = stateOf(modelPath);
-        setFaults(`${errno}@${site}:${n}`);
-        const { value, error } = await outcomeOf(job);
-        setFaults('');
-        const context = `${errno}@${site}:${n}`;
-        const row = expected(errno, site);
-        if (row === undefined) {
-          expect(error, context).toBeUndefined();
-          const retries = errno === 'EINTR' ? [] : [expect.objectContaining({ errno, attempt: 1 })];
-          expect(value?.retries, context).toEqual(retries);
-          expect(value?.warnings.some(({ code }) => code === 'AQ_WARN_RETRIED')).toBe(errno !== 'EINTR');
-          healed += 1;
-        } else {
-          expect(error, context).toBeInstanceOf(QuantizationError);
-          expect({ code: error?.code, retryable: error?.retryable }, context).toEqual(row);
-          const details = error?.details as { errno: string; path: string; attempts?: number };
-          expect(details, context).toMatchObject({ errno, ...(row.code === 'AQ_IO' ? { attempts: 1 } : {}) });
-          expect(error?.message, context).toContain(errno);
-          expect(error?.cause, context).toMatchObject({ code: errno });
+  test.each(SITES)(
+    '%s',
+    async (site) => {
+      const counted = await bench(overwrite);
+      await counted.job();
+      const passes = faultCounts()[site] ?? 0;
+      expect(passes).toBeGreaterThan(overwrite && site === 'rename' ? 2 : 1);
+      let healed = 0;
+      for (const errno of ERRNOS) {
+        for (let n = 1; n <= passes; n += 1) {
+          const { folder, modelPath, outputPath, job, wanted, before } = await bench(overwrite);
+          const source = stateOf(modelPath);
+          setFaults(`${errno}@${site}:${n}`);
+          const { value, error } = await outcomeOf(job);
+          setFaults('');
+          const context = `${errno}@${site}:${n}`;
+          const row = expected(errno, site);
+          if (row === undefined) {
+            expect(error, context).toBeUndefined();
+            const retries = errno === 'EINTR' ? [] : [expect.objectContaining({ errno, attempt: 1 })];
+            expect(value?.retries, context).toEqual(retries);
+            expect(value?.warnings.some(({ code }) => code === 'AQ_WARN_RETRIED')).toBe(errno !== 'EINTR');
+            healed += 1;
+          } else {
+            expect(error, context).toBeInstanceOf(QuantizationError);
+            expect({ code: error?.code, retryable: error?.retryable }, context).toEqual(row);
+            const details = error?.details as { errno: string; path: string; attempts?: number };
+            expect(details, context).toMatchObject({ errno, ...(row.code === 'AQ_IO' ? { attempts: 1 } : {}) });
+            expect(error?.message, context).toContain(errno);
+            expect(error?.cause, context).toMatchObject({ code: errno });
+          }
+          expect(stateOf(modelPath), context).toEqual(source);
+          const after = stateOf(folder);
+          // The last sync comes after the rename: the output is complete, only perhaps not durable.
+          const complete = error === undefined || (site === 'fsync' && n === passes);
+          if (complete) {
+            expect(stateOf(outputPath).files, context).toEqual(wanted);
+            expect(
+              after.names.filter((name) => name.includes('aq-partial')),
+              context,
+            ).toEqual([]);
+          } else {
+            expect(after, context).toEqual(before);
+          }
+          expect(openBelow(folder) ?? [], context).toEqual([]);
         }
-        expect(stateOf(modelPath), context).toEqual(source);
-        const after = stateOf(folder);
-        // The last sync comes after the rename: the output is complete, only perhaps not durable.
-        const complete = error === undefined || (site === 'fsync' && n === passes);
-        if (complete) {
-          expect(stateOf(outputPath).files, context).toEqual(wanted);
-          expect(after.names.filter((name) => name.includes('aq-partial')), context).toEqual([]);
-        } else {
-          expect(after, context).toEqual(before);
-        }
-        expect(openBelow(folder) ?? [], context).toEqual([]);
       }
-    }
-    expect(healed).toBe(passes * (site === 'fsync' ? 1 : 2));
-  }, 240_000);
+      expect(healed).toBe(passes * (site === 'fsync' ? 1 : 2));
+    },
+    240_000,
+  );
 });

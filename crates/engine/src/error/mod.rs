@@ -226,6 +226,7 @@ impl QuantError {
         match self {
             Self::Io { source, .. } => from_io::kind_of(source),
             Self::OutOfMemory { cause: MemoryCause::Budget, .. } => Kind::User,
+            Self::OutOfMemory { cause: MemoryCause::Refused, .. } => Kind::Transient,
             Self::DeviceFailed { sticky: true, .. } => Kind::System,
             _ => self.code().row().kind,
         }

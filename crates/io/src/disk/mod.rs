@@ -107,7 +107,7 @@ impl Disk {
         let limits = Limits::of(op, self.0.retries);
         let (mut attempts, mut interruptions) = (1, 0);
         loop {
-            let fault = op.site().and_then(fault::hit);
+            let fault = if let Some(site) = op.site() { fault::hit(site) } else { None };
             let result = match fault {
                 Some(Effect::Errno(number)) => Err(Failed::System(io::Error::from_raw_os_error(number))),
                 other => attempt(other == Some(Effect::Short)),
