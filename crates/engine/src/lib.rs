@@ -12,6 +12,7 @@ pub mod plan;
 pub mod progress;
 pub mod rules;
 pub mod tensor;
+pub mod time;
 pub mod validate;
 
 pub use control::Control;
