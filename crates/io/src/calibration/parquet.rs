@@ -1,5 +1,5 @@
-//! The Parquet form. The values of one record are decoded from their row group when they are asked for. Small row groups or a page index make
-//! that cheap; without, the reader passes over the pages that stand before.
+//! The Parquet form. When a record is asked for, those of its layer that stand in its row group are decoded with it, in one pass over the
+//! group, and kept until another layer is asked for: a capture is written step after step and read layer after layer.
 
 use super::columns::{self, Columns, DATA};
 use super::error::keeps_its_kind;
@@ -11,9 +11,7 @@ use crate::error::IoError;
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
@@ -104,13 +102,8 @@ impl Read for Tail {
     }
 }
 
-/// The last reader, which stands before the record that follows: records are often asked for in the order of the file.
-struct Cursor {
-    source: Source,
-    reader: ParquetRecordBatchReader,
-    next: u64,
-    group: usize,
-}
+/// Records of a layer that were decoded together, each as a batch of one row.
+type Decoded = Vec<(usize, RecordBatch)>;
 
 struct Parquet {
     file: Arc<InputFile>,
@@ -118,7 +111,10 @@ struct Parquet {
     data: ProjectionMask,
     /// Number of the first record of every row group, and the number of all records.
     starts: Vec<u64>,
-    cursor: Mutex<Option<Cursor>>,
+    /// Records of every layer, ascending, and the layer of every record.
+    layers: Vec<Vec<usize>>,
+    layer_of: Vec<usize>,
+    decoded: Mutex<Decoded>,
 }
 
 pub(super) fn open(file: &Arc<InputFile>) -> Result<Opened, CalibrationError> {
@@ -149,49 +145,62 @@ pub(super) fn open(file: &Arc<InputFile>) -> Result<Opened, CalibrationError> {
         }
     }
     if starts.last().is_none_or(|&stated| stated != number as u64) {
-        return Err(source.failed(ParquetError::General(format!("{number} records where {starts:?} were stated"))));
+        return Err(source.failed(ParquetError::General(format!("{number} records, not as many as the row groups state"))));
     }
-    let form = Parquet { file: file.clone(), metadata, data, starts, cursor: Mutex::new(None) };
-    Ok(Opened { axis, index: builder.finish(), summarised: BTreeSet::new(), form: Box::new(form) })
+    let index = builder.finish();
+    let mut layer_of = vec![0; number];
+    let mut layers = Vec::with_capacity(index.len());
+    for (i, layer) in index.values().enumerate() {
+        layer.records.iter().for_each(|&record| layer_of[record] = i);
+        let mut records = layer.records.clone();
+        records.sort_unstable();
+        layers.push(records);
+    }
+    let form = Parquet { file: file.clone(), metadata, data, starts, layers, layer_of, decoded: Mutex::default() };
+    Ok(Opened { axis, index, summarised: BTreeSet::new(), form: Box::new(form) })
 }
 
 impl Parquet {
-    /// A reader that stands before a record, and its row group.
-    fn reader(&self, record: u64) -> Result<Cursor, CalibrationError> {
+    /// The batch of a record. Decoding holds the lock: two layers at once would only put out each other's records.
+    fn batch(&self, record: usize) -> Result<RecordBatch, CalibrationError> {
+        let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if !decoded.iter().any(|(r, _)| *r == record) {
+            decoded.clear(); // before others are decoded: never two layers
+            *decoded = self.decode(record)?;
+        }
+        let found = decoded.iter().find(|(r, _)| *r == record).map(|(_, batch)| batch.clone());
+        found.ok_or_else(|| Source::of(&self.file).failed(ParquetError::General(format!("record {record} has no data"))))
+    }
+
+    /// Decodes a record and those of its layer in the same row group.
+    fn decode(&self, record: usize) -> Result<Decoded, CalibrationError> {
         let source = Source::of(&self.file);
-        let group = self.starts.partition_point(|&start| start <= record) - 1;
-        let skipped = (record - self.starts[group]) as usize;
-        let rest = (self.starts[group + 1] - record) as usize;
-        let selection = RowSelection::from(vec![RowSelector::skip(skipped), RowSelector::select(rest)]);
+        let group = self.starts.partition_point(|&start| start <= record as u64) - 1;
+        let (first, end) = (self.starts[group] as usize, self.starts[group + 1] as usize);
+        let records: Vec<usize> = self.layers[self.layer_of[record]].iter().copied().filter(|r| (first..end).contains(r)).collect();
+        let mut selection = Vec::with_capacity(2 * records.len());
+        let mut at = first;
+        for &record in &records {
+            selection.extend([RowSelector::skip(record - at), RowSelector::select(1)]);
+            at = record + 1;
+        }
         let reader = source.call(|| {
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source.clone(), self.metadata.clone());
             let builder = builder.with_row_groups(vec![group]).with_projection(self.data.clone());
-            builder.with_row_selection(selection).with_batch_size(1).build()
+            // Batches of one row, or the values of a record would have to be cut out of a common array.
+            builder.with_row_selection(RowSelection::from(selection)).with_batch_size(1).build()
         })?;
-        Ok(Cursor { source, reader, next: record, group })
-    }
-
-    fn batch(&self, record: u64) -> Result<RecordBatch, CalibrationError> {
-        // Not held while decoding: other threads then make readers of their own.
-        let kept = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut cursor = match kept.filter(|c| c.next == record && record < self.starts[c.group + 1]) {
-            Some(cursor) => cursor,
-            None => self.reader(record)?,
-        };
-        let Cursor { source, reader, .. } = &mut cursor;
-        let batch = source.call(|| {
-            let batch = reader.next().transpose().map_err(ParquetError::from)?;
-            batch.filter(|b| b.num_rows() == 1).ok_or_else(|| ParquetError::General(format!("record {record} has no data")))
-        })?;
-        cursor.next += 1;
-        *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = Some(cursor);
-        Ok(batch)
+        let batches = source.call(|| reader.collect::<Result<Vec<_>, _>>().map_err(ParquetError::from))?;
+        if batches.len() != records.len() || batches.iter().any(|b| b.num_rows() != 1) {
+            return Err(source.failed(ParquetError::General(format!("{} of {} records have data", batches.len(), records.len()))));
+        }
+        Ok(records.into_iter().zip(batches).collect())
     }
 }
 
 impl Form for Parquet {
     fn read(&self, record: usize, step: &StepRows, wanted: usize, out: &mut Vec<f32>) -> Result<(), CalibrationError> {
-        let batch = self.batch(record as u64)?;
+        let batch = self.batch(record)?;
         let source = Source::of(&self.file);
         let missing = || source.failed(ParquetError::General(format!("there is no column {DATA}")));
         let column = batch.column_by_name(DATA).ok_or_else(missing)?;
