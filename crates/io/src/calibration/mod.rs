@@ -22,7 +22,7 @@ use aq_core::Dtype;
 use aq_kernels::convert;
 use index::{Index, problem_of};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Values read at a time where they are converted: bounds the bytes that are held beside the floats.
@@ -76,13 +76,13 @@ struct Opened {
 
 /// An open calibration file.
 pub struct Calibration {
-    path: PathBuf,
+    file: Arc<InputFile>,
     opened: Opened,
 }
 
 impl std::fmt::Debug for Calibration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Calibration").field("path", &self.path).field("layers", &self.opened.index.len()).finish_non_exhaustive()
+        f.debug_struct("Calibration").field("path", &self.path()).field("layers", &self.opened.index.len()).finish_non_exhaustive()
     }
 }
 
@@ -97,16 +97,22 @@ impl Calibration {
             _ => return Err(CalibrationError::Unsupported { path: path.into() }),
         };
         stat_regular(disk, path, Missing::Model, None)?;
-        let opened = open(&Arc::new(InputFile::open(disk, path)?))?;
+        let file = Arc::new(InputFile::open(disk, path)?);
+        let opened = open(&file)?;
         if opened.index.is_empty() && opened.summarised.is_empty() {
             return Err(problem_of(path, 0, "holds no rows"));
         }
-        Ok(Self { path: path.into(), opened })
+        Ok(Self { file, opened })
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
+    }
+
+    /// Fails if the file is no longer what it was when it was opened.
+    pub fn check_unchanged(&self) -> Result<(), IoError> {
+        self.file.check_unchanged()
     }
 
     /// What its steps count; time steps where it does not say.
@@ -149,7 +155,7 @@ impl Calibration {
             None => Ok(()),
             Some(at) => {
                 let (value, row, column) = (out[before + at], at / step.in_features, at % step.in_features);
-                Err(problem_of(&self.path, record, format!("holds {value} at [{row}, {column}]")))
+                Err(problem_of(self.path(), record, format!("holds {value} at [{row}, {column}]")))
             }
         }
     }

@@ -128,9 +128,11 @@ fn a_file_that_changes_after_it_was_opened() {
     for (extension, bytes) in files() {
         let (dir, calibration) = open(extension, &bytes).unwrap();
         let path = dir.path().join(format!("c.{extension}"));
+        calibration.check_unchanged().unwrap();
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(10).unwrap();
         let error = content(&calibration).unwrap_err();
         assert!(matches!(error, CalibrationError::Io(aq_io::IoError::Corrupt(_))), "{extension}: {error:?}");
+        assert!(calibration.check_unchanged().is_err());
     }
 }
