@@ -17,6 +17,7 @@ pub mod progress;
 pub mod rules;
 pub mod supervise;
 pub mod tensor;
+pub mod time;
 pub mod validate;
 
 pub use control::Control;

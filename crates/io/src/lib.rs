@@ -4,6 +4,7 @@
 //! a file cut short under a mapping raises SIGBUS, which no error layer can catch.
 #![forbid(unsafe_code)]
 
+pub mod calibration;
 pub mod disk;
 pub mod errno;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod output;
 pub mod source;
 pub mod weights;
 
+pub use calibration::{Calibration, CalibrationError};
 pub use disk::Disk;
 pub use error::{Defect, IoError, IoOp, MetadataProblem, Missing};
 pub use header::{Header, TensorInfo};

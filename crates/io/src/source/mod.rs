@@ -10,6 +10,7 @@ mod weight_files;
 
 pub use around::{Carried, LeftOut};
 pub use classify::SPECIAL_FILE;
+pub(crate) use classify::{extension, stat_regular};
 pub use component::Component;
 pub use discover::{Source, SourceKind, open};
 pub use shard::Shard;

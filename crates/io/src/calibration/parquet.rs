@@ -1,0 +1,215 @@
+//! The Parquet form. When a record is asked for, those of its layer that stand in its row group are decoded with it, in one pass over the
+//! group, and kept until another layer is asked for: a capture is written step after step and read layer after layer.
+
+use super::columns::{self, Columns, DATA};
+use super::error::keeps_its_kind;
+use super::guard::caught;
+use super::index::{Builder, StepRows, problem_of};
+use super::{Axis, CalibrationError, Form, Opened, buffer, reserve};
+use crate::disk::InputFile;
+use crate::error::IoError;
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::reader::{ChunkReader, Length};
+use std::collections::BTreeSet;
+use std::io::{self, BufReader, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Records of the index decoded at a time.
+const BATCH_RECORDS: usize = 1024;
+
+/// A file as the library reads it, for one call. A failure of the disk cannot pass through the library unchanged, so it waits here.
+#[derive(Clone)]
+struct Source {
+    file: Arc<InputFile>,
+    failure: Arc<Mutex<Option<IoError>>>,
+}
+
+impl Source {
+    fn of(file: &Arc<InputFile>) -> Self {
+        Self { file: file.clone(), failure: Arc::default() }
+    }
+
+    /// Fills a buffer. A range beyond the end is the fault of the file, not of the disk.
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.file.len()) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.file.read(buffer, offset).map_err(|e| self.kept(e))
+    }
+
+    fn kept(&self, error: IoError) -> io::Error {
+        if !keeps_its_kind(&error) {
+            return io::Error::other(error);
+        }
+        let told = io::Error::other(error.to_string());
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        told
+    }
+
+    /// The library's error, or the disk's that is behind it.
+    fn failed(&self, source: ParquetError) -> CalibrationError {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failure.map_or_else(|| CalibrationError::Parquet { path: self.file.path().into(), source }, CalibrationError::Io)
+    }
+
+    /// Calls into the library.
+    fn call<T>(&self, call: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, CalibrationError> {
+        caught(call, ParquetError::General).map_err(|source| self.failed(source))
+    }
+}
+
+impl Length for Source {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+}
+
+impl ChunkReader for Source {
+    type T = BufReader<Tail>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(BufReader::new(Tail { source: self.clone(), at: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        // Before the buffer is made: the length comes from the file.
+        if start.checked_add(length as u64).is_none_or(|end| end > self.file.len()) {
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} of a file of {}", self.file.len())));
+        }
+        let mut bytes = buffer(length).map_err(|e| self.kept(e))?;
+        self.fill(&mut bytes, start)?;
+        Ok(bytes.into())
+    }
+}
+
+/// The file from some place on.
+struct Tail {
+    source: Source,
+    at: u64,
+}
+
+impl Read for Tail {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.source.file.len().saturating_sub(self.at).min(out.len() as u64) as usize;
+        self.source.fill(&mut out[..n], self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+/// Records of a layer that were decoded together, each as a batch of one row.
+type Decoded = Vec<(usize, RecordBatch)>;
+
+struct Parquet {
+    file: Arc<InputFile>,
+    metadata: ArrowReaderMetadata,
+    data: ProjectionMask,
+    /// Number of the first record of every row group, and the number of all records.
+    starts: Vec<u64>,
+    /// Records of every layer, ascending, and the layer of every record.
+    layers: Vec<Vec<usize>>,
+    layer_of: Vec<usize>,
+    decoded: Mutex<Decoded>,
+}
+
+pub(super) fn open(file: &Arc<InputFile>) -> Result<Opened, CalibrationError> {
+    let source = Source::of(file);
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let metadata = source.call(|| ArrowReaderMetadata::load(&source, options))?;
+    let found = Columns::of(metadata.schema()).map_err(|problem| source.failed(ParquetError::ArrowError(problem)))?;
+    let axis = Axis::stated(file.path(), metadata.schema().metadata().get("axis").map(String::as_str))?;
+    let mask = |columns: Vec<usize>| source.call(|| Ok(ProjectionMask::roots(metadata.parquet_schema(), columns)));
+    let (index, data) = (mask(found.index)?, mask(vec![found.data])?);
+
+    let mut starts = vec![0u64];
+    for group in metadata.metadata().row_groups() {
+        let before = starts.last().copied().unwrap_or(0);
+        let after = u64::try_from(group.num_rows()).ok().and_then(|n| before.checked_add(n));
+        starts.push(after.ok_or_else(|| source.failed(ParquetError::General("a row group states its rows wrongly".into())))?);
+    }
+    let mut builder = Builder::new(file.path());
+    let mut number = 0;
+    let mut reader = source.call(|| {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source.clone(), metadata.clone());
+        builder.with_projection(index).with_batch_size(BATCH_RECORDS).build()
+    })?;
+    while let Some(batch) = source.call(|| reader.next().transpose().map_err(ParquetError::from))? {
+        for record in source.call(|| Ok(columns::records(&batch)))? {
+            builder.add(number, record, None)?;
+            number += 1;
+        }
+    }
+    if starts.last().is_none_or(|&stated| stated != number as u64) {
+        return Err(source.failed(ParquetError::General(format!("{number} records, not as many as the row groups state"))));
+    }
+    let index = builder.finish();
+    let mut layer_of = vec![0; number];
+    let mut layers = Vec::with_capacity(index.len());
+    for (i, layer) in index.values().enumerate() {
+        layer.records.iter().for_each(|&record| layer_of[record] = i);
+        let mut records = layer.records.clone();
+        records.sort_unstable();
+        layers.push(records);
+    }
+    let form = Parquet { file: file.clone(), metadata, data, starts, layers, layer_of, decoded: Mutex::default() };
+    Ok(Opened { axis, index, summarised: BTreeSet::new(), form: Box::new(form) })
+}
+
+impl Parquet {
+    /// The batch of a record. Decoding holds the lock: two layers at once would only put out each other's records.
+    fn batch(&self, record: usize) -> Result<RecordBatch, CalibrationError> {
+        let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if !decoded.iter().any(|(r, _)| *r == record) {
+            decoded.clear(); // before others are decoded: never two layers
+            *decoded = self.decode(record)?;
+        }
+        let found = decoded.iter().find(|(r, _)| *r == record).map(|(_, batch)| batch.clone());
+        found.ok_or_else(|| Source::of(&self.file).failed(ParquetError::General(format!("record {record} has no data"))))
+    }
+
+    /// Decodes a record and those of its layer in the same row group.
+    fn decode(&self, record: usize) -> Result<Decoded, CalibrationError> {
+        let source = Source::of(&self.file);
+        let group = self.starts.partition_point(|&start| start <= record as u64) - 1;
+        let (first, end) = (self.starts[group] as usize, self.starts[group + 1] as usize);
+        let records: Vec<usize> = self.layers[self.layer_of[record]].iter().copied().filter(|r| (first..end).contains(r)).collect();
+        let mut selection = Vec::with_capacity(2 * records.len());
+        let mut at = first;
+        for &record in &records {
+            selection.extend([RowSelector::skip(record - at), RowSelector::select(1)]);
+            at = record + 1;
+        }
+        let reader = source.call(|| {
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source.clone(), self.metadata.clone());
+            let builder = builder.with_row_groups(vec![group]).with_projection(self.data.clone());
+            // Batches of one row, or the values of a record would have to be cut out of a common array.
+            builder.with_row_selection(RowSelection::from(selection)).with_batch_size(1).build()
+        })?;
+        let batches = source.call(|| reader.collect::<Result<Vec<_>, _>>().map_err(ParquetError::from))?;
+        if batches.len() != records.len() || batches.iter().any(|b| b.num_rows() != 1) {
+            return Err(source.failed(ParquetError::General(format!("{} of {} records have data", batches.len(), records.len()))));
+        }
+        Ok(records.into_iter().zip(batches).collect())
+    }
+}
+
+impl Form for Parquet {
+    fn read(&self, record: usize, step: &StepRows, wanted: usize, out: &mut Vec<f32>) -> Result<(), CalibrationError> {
+        let batch = self.batch(record)?;
+        let source = Source::of(&self.file);
+        let missing = || source.failed(ParquetError::General(format!("there is no column {DATA}")));
+        let column = batch.column_by_name(DATA).ok_or_else(missing)?;
+        let checked = source.call(|| Ok(columns::check_values(column, 0, (step.rows, step.in_features))))?;
+        checked.map_err(|problem| problem_of(self.file.path(), record, problem))?;
+        reserve(out, wanted)?;
+        source.call(|| {
+            columns::append_values(column, 0, wanted, out);
+            Ok(())
+        })
+    }
+}
