@@ -40,8 +40,25 @@ export interface LayerResult extends Fidelity {
   readonly scheme: LayerScheme;
   /** Bytes on disk × 8 / weights. */
   readonly bitsPerWeight: number;
+  /** By what the layer was judged: its weights, or its output in the worst time group. */
+  readonly measure: 'weights' | 'output';
+  /** The figure that was held against `minAccuracy`. */
+  readonly similarity: number;
+  /** Quality of the output over time; absent without calibration. */
+  readonly timeGroups?: readonly TimeGroupQuality[];
   readonly attempts: readonly { readonly bitWidth: BitWidth; readonly similarity: number }[];
   readonly fallback?: { readonly from: BitWidth; readonly to: BitWidth };
+}
+
+/** Quality of a layer's output in a range of the recorded steps. */
+export interface TimeGroupQuality {
+  /** Number of the group, from 0. */
+  readonly index: number;
+  readonly first: number;
+  readonly last: number;
+  readonly cosine: number;
+  /** Decibels. */
+  readonly sqnrDb: number;
 }
 
 export interface SkippedTensor {

@@ -184,7 +184,12 @@ test('an internal error wins over others, and those are in the report', async ()
 test('a failed job carries what it had done, and the failures that were not told', async () => {
   const bench = await faultBench({ numThreads: 1 });
   setFaults('');
-  await quantizeDiffusionModel({ modelPath: bench.modelPath, outputPath: bench.outputPath, numThreads: 1, minAccuracy: 0 });
+  await quantizeDiffusionModel({
+    modelPath: bench.modelPath,
+    outputPath: bench.outputPath,
+    numThreads: 1,
+    minAccuracy: 0,
+  });
   const writes = faultCounts().write ?? 0;
   rmSync(bench.outputPath, { recursive: true });
   const { error } = await bench.run(`EIO@write:${Math.floor(writes * 0.6)}+`);

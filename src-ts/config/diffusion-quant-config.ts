@@ -43,6 +43,7 @@ export class DiffusionQuantConfig implements DiffusionQuantOptions {
   declare readonly minAccuracy: number;
   declare readonly modality: Modality | undefined;
   declare readonly deploymentProfile: DeploymentProfile;
+  declare readonly calibration: string | undefined;
   declare readonly calibrationSamples: number;
   declare readonly enableTimeAware: boolean;
   declare readonly enableSpatial: boolean;

@@ -14,6 +14,7 @@ import {
   oneOfNumbers,
 } from './checks.js';
 import { type DiffusionQuantOptions, LOG_LEVELS } from './options.js';
+import { calibrationPath } from './paths.js';
 
 /** How an option is written where there is only text: environment and command line. */
 export type TextForm = 'integer' | 'number' | 'boolean' | 'string' | 'list' | 'widths';
@@ -80,6 +81,12 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
     check: oneOf(['edge', 'local', 'cloud'], "'edge', 'local' or 'cloud'"),
     hint: 'edge means 2 bits, local 4 bits, cloud 8 bits; every single option overrides its profile.',
     help: 'edge, local or cloud: the defaults of all other options',
+  },
+  calibration: {
+    text: 'string',
+    check: calibrationPath,
+    hint: 'Rows of the inputs of each layer, recorded over the time steps; see docs/calibration.md.',
+    help: 'file with recorded inputs of the layers (.safetensors, .jsonl, .parquet or .arrow)',
   },
   calibrationSamples: {
     text: 'integer',

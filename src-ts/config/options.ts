@@ -32,6 +32,12 @@ export interface DiffusionQuantOptions {
   readonly modality?: Modality | undefined;
   /** Supplies the defaults; every explicit option wins over it. @defaultValue 'local' */
   readonly deploymentProfile?: DeploymentProfile | undefined;
+  /**
+   * File with rows of each layer's input, recorded over the time steps. Layers it knows are judged by their output in
+   * the worst time group, the others by their weights.
+   * @defaultValue none
+   */
+  readonly calibration?: string | undefined;
   /** Calibration rows used per layer and time step, at most. @defaultValue edge 32, local 128, cloud 512 */
   readonly calibrationSamples?: number | undefined;
   /** Resolve statistics over the time axis. @defaultValue true */

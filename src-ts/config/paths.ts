@@ -3,7 +3,7 @@ import { realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { displayName } from '../errors/text.js';
-import { isCleanText } from './checks.js';
+import { type Check, isCleanText } from './checks.js';
 import type { Place } from './place.js';
 
 const EXPECTED = 'a path or a file: URL';
@@ -25,6 +25,15 @@ export function readPath(value: unknown, place: Place): string | undefined {
     return spot.refuse(EXPECTED, value, { received, cause });
   }
 }
+
+const CALIBRATION = 'the path of a .safetensors, .jsonl, .parquet or .arrow file';
+
+/** The absolute path of a calibration file, which the extension tells. Whether it exists is seen when the job opens it. */
+export const calibrationPath: Check<string> = (value, place) => {
+  const isPath = typeof value === 'string' && value !== '' && isCleanText(value);
+  if (isPath && /\.(safetensors|jsonl|parquet|arrow)$/i.test(value)) return path.resolve(value);
+  return place.refuse(CALIBRATION, value);
+};
 
 /** instanceof, which throws on a revoked proxy. */
 function isUrl(value: unknown): value is URL {

@@ -79,6 +79,32 @@ pub enum LayerOutcome {
     Failed,
 }
 
+/// Quality of a layer's output in a range of the time axis.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TimeGroup {
+    /// Number of the group, from 0.
+    pub index: u32,
+    /// First recorded step.
+    pub first: i32,
+    /// Last recorded step.
+    pub last: i32,
+    /// Cosine between the outputs.
+    pub cosine: f64,
+    /// 10 log10(signal / error) of the outputs.
+    pub sqnr_db: f64,
+}
+
+/// By what a layer was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// The cosine of its weights.
+    Weights,
+    /// The cosine of its output in the worst time group.
+    Output,
+}
+
 /// One quantized layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -100,6 +126,13 @@ pub struct LayerReport {
     /// Error figures.
     #[serde(flatten)]
     pub figures: Figures,
+    /// By what it was judged.
+    pub measure: Measure,
+    /// The figure that was held against `minAccuracy`.
+    pub similarity: f64,
+    /// Quality over time, where there is calibration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub time_groups: Vec<TimeGroup>,
     /// Every width tried, in order.
     pub attempts: Vec<Attempt>,
     /// Set when the width was raised.

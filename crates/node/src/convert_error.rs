@@ -91,8 +91,8 @@ fn details(error: &QuantError) -> Value {
             "threshold": q.threshold,
             "layer": q.layer,
             "bitWidth": q.bit_width,
-            "measure": "weights",
-            "timeGroup": null,
+            "measure": q.measure,
+            "timeGroup": q.time_group,
             "meanSimilarity": q.mean_similarity,
             "failed": q.failed.iter().map(|f| json!({
                 "layer": f.layer,
@@ -125,6 +125,7 @@ fn details(error: &QuantError) -> Value {
         QuantError::ShapeMismatch { subject, name, expected, actual } => json!({
             "subject": match subject {
                 ShapeSubject::Model => "model",
+                ShapeSubject::Calibration => "calibration",
                 ShapeSubject::Buffer => "buffer",
             },
             "name": name,
@@ -136,6 +137,7 @@ fn details(error: &QuantError) -> Value {
             "layer": layer,
             "reason": match failure {
                 WorkFailure::NothingToQuantize { .. } => "nothing-to-quantize",
+                WorkFailure::BadCalibration { .. } => "bad-calibration",
                 WorkFailure::ScaleOverflow { .. } => "scale-overflow",
                 WorkFailure::NameCollision { .. } => "name-collision",
                 WorkFailure::AlreadyQuantized { .. } => "already-quantized",
@@ -144,7 +146,8 @@ fn details(error: &QuantError) -> Value {
         QuantError::Io { op, path, attempts, source } => {
             json!({"path": path, "op": op.as_str(), "errno": errno_name(source), "attempts": attempts})
         }
-        QuantError::Serde { path, source } => json!({"path": path, "line": source.line(), "column": source.column()}),
+        QuantError::Arrow { path, .. } | QuantError::Parquet { path, .. } => json!({"path": path}),
+        QuantError::Serde { path, line, column, .. } => json!({"path": path, "line": line, "column": column}),
         QuantError::Internal { location, panic, .. } => json!({"location": location, "panic": panic}),
         QuantError::OutputExists { path } => json!({"path": path, "issues": [{
             "path": "outputPath",
@@ -224,6 +227,8 @@ fn context(error: &QuantError, call: &Call, ended: &Ended) -> ErrorContext {
         | QuantError::UnknownModality { path, .. }
         | QuantError::Io { path, .. }
         | QuantError::Serde { path, .. }
+        | QuantError::Arrow { path, .. }
+        | QuantError::Parquet { path, .. }
         | QuantError::OutputExists { path }
         | QuantError::UnsupportedFormat { path, .. }
         | QuantError::OutOfDisk { path, .. }

@@ -22,6 +22,8 @@ enum Kind {
     OneOf(&'static [&'static str]),
     Method,
     Device,
+    /// A path with one of these extensions.
+    Path(&'static [&'static str]),
     Names,
     Widths,
 }
@@ -44,13 +46,18 @@ const fn coded(name: &'static str, kind: Kind, expected: &'static str, code: Err
 const BOOLEAN: &str = "true or false";
 
 /// In the order in which problems are told.
-const TABLE: [Row; 27] = [
+const TABLE: [Row; 28] = [
     coded("bitWidth", Kind::OneOfNumbers(&[2, 4, 8]), "2, 4, or 8", ErrorCode::InvalidBitWidth),
     coded("groupSize", Kind::OneOfNumbers(&[32, 64, 128, 256]), "32, 64, 128, or 256", ErrorCode::InvalidGroupSize),
     coded("numTimeGroups", Kind::Integer(1, 100), "an integer between 1 and 100", ErrorCode::InvalidTimeGroups),
     coded("minAccuracy", Kind::Fraction, "a number between 0.0 and 1.0", ErrorCode::InvalidAccuracy),
     row("modality", Kind::OneOf(&["text", "code", "image", "audio", "video"]), "'text', 'code', 'image', 'audio' or 'video'"),
     row("deploymentProfile", Kind::OneOf(&["edge", "local", "cloud"]), "'edge', 'local' or 'cloud'"),
+    row(
+        "calibration",
+        Kind::Path(&["safetensors", "jsonl", "parquet", "arrow"]),
+        "the path of a .safetensors, .jsonl, .parquet or .arrow file",
+    ),
     row("calibrationSamples", Kind::Integer(1, 1_000_000), "an integer between 1 and 1000000"),
     row("enableTimeAware", Kind::Boolean, BOOLEAN),
     row("enableSpatial", Kind::Boolean, BOOLEAN),
@@ -121,6 +128,10 @@ impl Row {
                 return;
             }
             Kind::Method => value.as_str().is_some_and(|s| ["auto", "rtn", "mse"].contains(&s)),
+            Kind::Path(extensions) => value.as_str().is_some_and(|p| {
+                let extension = std::path::Path::new(p).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+                !p.contains('\0') && extension.is_some_and(|e| extensions.contains(&e.as_str()))
+            }),
             Kind::Device => value.as_str().and_then(Device::parse).is_some(),
             Kind::Names => return self.names(value, issues),
             Kind::Widths => return self.widths(value, issues),

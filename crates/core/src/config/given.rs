@@ -25,6 +25,7 @@ pub struct GivenConfig {
     pub num_time_groups: Option<u64>,
     pub enable_time_aware: Option<bool>,
     pub enable_spatial: Option<bool>,
+    pub calibration: Option<String>,
     pub calibration_samples: Option<u64>,
     pub method: Option<MethodChoice>,
     pub symmetric: Option<bool>,
@@ -87,6 +88,7 @@ impl GivenConfig {
             num_time_groups: self.num_time_groups.map_or(d.num_time_groups, |v| v as u32),
             enable_time_aware: self.enable_time_aware.unwrap_or(d.enable_time_aware) && mode == Mode::Diffusion,
             enable_spatial: self.enable_spatial.unwrap_or(d.enable_spatial),
+            calibration: self.calibration.clone(),
             calibration_samples: self.calibration_samples.map_or(d.calibration_samples, |v| v as u32),
             method: self.method.unwrap_or(MethodChoice::Auto),
             symmetric: self.symmetric.unwrap_or(d.symmetric),
@@ -121,14 +123,13 @@ impl GivenConfig {
     pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
         let no_calibration = "there is no calibration in this job";
         let mut list = Vec::new();
-        if self.num_time_groups.is_some() {
-            list.push(("numTimeGroups", no_calibration));
-        }
-        if self.enable_time_aware.is_some() {
-            list.push(("enableTimeAware", no_calibration));
-        }
-        if self.calibration_samples.is_some() {
-            list.push(("calibrationSamples", no_calibration));
+        if self.calibration.is_none() {
+            let given = [
+                ("numTimeGroups", self.num_time_groups.is_some()),
+                ("enableTimeAware", self.enable_time_aware.is_some()),
+                ("calibrationSamples", self.calibration_samples.is_some()),
+            ];
+            list.extend(given.into_iter().filter(|(_, given)| *given).map(|(option, _)| (option, no_calibration)));
         }
         if self.enable_spatial == Some(true) {
             list.push(("enableSpatial", "rotation is not built into this version yet"));

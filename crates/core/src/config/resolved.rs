@@ -115,6 +115,9 @@ pub struct ResolvedConfig {
     pub enable_time_aware: bool,
     /// Rotation.
     pub enable_spatial: bool,
+    /// Path of the calibration file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<String>,
     /// Calibration rows per layer and step, at most.
     pub calibration_samples: u32,
     /// Rounding method.

@@ -32,7 +32,7 @@ impl From<IoError> for QuantError {
             IoError::Stopped(clock) => Self::Timeout { clock, limit_ms: 0, elapsed_ms: 0, phase: Phase::default(), abandoned: false },
             IoError::NotFound { path, what, referenced_by, source } => Self::ModelNotFound { path, what, referenced_by, source },
             IoError::Corrupt(damage) => Self::CorruptModel(damage),
-            IoError::Json { path, source } => Self::Serde { path, source },
+            IoError::Json { path, source } => Self::Serde { path, line: source.line(), column: source.column(), source },
             IoError::Metadata { path, field, problem } => Self::Metadata { path, field, problem },
             IoError::Unsupported { path, detected } => Self::UnsupportedFormat { path, detected },
             IoError::Dtype { path, tensor, dtype } => Self::UnsupportedDtype { path, tensor, dtype },

@@ -5,7 +5,7 @@ mod system;
 mod texts;
 
 use aq_core::error::{ConfigIssue, ErrorCode, ErrorContext, Kind};
-use aq_core::report::PartialReport;
+use aq_core::report::{Measure, PartialReport};
 use aq_core::{BitWidth, Phase, StopSource};
 use aq_io::error::{Damage, IoOp, MetadataProblem, Missing};
 use std::io;
@@ -21,6 +21,8 @@ pub type Issues = Vec<ConfigIssue>;
 pub enum ShapeSubject {
     /// Two models.
     Model,
+    /// Calibration rows and the layer they are for.
+    Calibration,
     /// A buffer and its declared shape.
     Buffer,
 }
@@ -32,6 +34,13 @@ pub enum WorkFailure {
     NothingToQuantize {
         /// Tensors looked at.
         tensors: usize,
+    },
+    /// A calibration file that says something that makes no sense.
+    BadCalibration {
+        /// Number of the record, from 0.
+        record: usize,
+        /// What is wrong, after "record 3 of file".
+        problem: String,
     },
     /// A scale that no stored type holds.
     ScaleOverflow {
@@ -124,6 +133,10 @@ pub struct QualityFailure {
     pub layer: String,
     /// Its last width.
     pub bit_width: BitWidth,
+    /// By what it was judged.
+    pub measure: Measure,
+    /// The worst time group, where it was its output.
+    pub time_group: Option<u32>,
     /// Mean over the layers measured.
     pub mean_similarity: f64,
     /// Failed layers, 100 at most.
@@ -156,8 +169,12 @@ pub enum QuantError {
     QuantizationFailed { path: PathBuf, layer: Option<String>, failure: WorkFailure },
     #[error("{} {} failed", op.as_str(), path.display())]
     Io { op: IoOp, path: PathBuf, attempts: u32, source: io::Error },
+    #[error("{} is no sound Arrow file", path.display())]
+    Arrow { path: PathBuf, source: aq_io::calibration::ArrowError },
+    #[error("{} is no sound Parquet file", path.display())]
+    Parquet { path: PathBuf, source: aq_io::calibration::ParquetError },
     #[error("{} is not valid JSON", path.display())]
-    Serde { path: PathBuf, source: serde_json::Error },
+    Serde { path: PathBuf, line: usize, column: usize, source: serde_json::Error },
     #[error("internal error: {message}")]
     Internal { message: String, location: Option<String>, panic: bool },
     #[error("{} exists", path.display())]
@@ -203,6 +220,8 @@ impl QuantError {
             Self::ShapeMismatch { .. } => ErrorCode::ShapeMismatch,
             Self::QuantizationFailed { .. } => ErrorCode::QuantizationFailed,
             Self::Io { .. } => ErrorCode::Io,
+            Self::Arrow { .. } => ErrorCode::Arrow,
+            Self::Parquet { .. } => ErrorCode::Parquet,
             Self::Serde { .. } => ErrorCode::Serde,
             Self::Internal { .. } => ErrorCode::Internal,
             Self::OutputExists { .. } => ErrorCode::OutputExists,

@@ -64,15 +64,17 @@ pub fn texts(error: &QuantError) -> Texts {
             format!("Shape mismatch for {}: expected {expected:?}, got {actual:?}.", visible(name)),
             match subject {
                 ShapeSubject::Model => "Both models must be the same architecture, undamaged.",
+                ShapeSubject::Calibration => "Calibration rows need one value per input channel.",
                 ShapeSubject::Buffer => "The shape's product must equal the number of values.",
             },
         ),
         QuantError::QuantizationFailed { path, layer, failure } => work(path, layer.as_deref(), failure),
         QuantError::Io { op, path, attempts, source } => system::io(*op, path, *attempts, source),
-        QuantError::Serde { path, source } => one(
-            format!("JSON error in {} at line {}, column {}: {}.", path_text(path), source.line(), source.column(), json_reason(source)),
-            hint,
-        ),
+        QuantError::Arrow { path, source } => one(format!("Arrow error in {}: {}.", path_text(path), library_reason(source)), hint),
+        QuantError::Parquet { path, source } => one(format!("Parquet error in {}: {}.", path_text(path), library_reason(source)), hint),
+        QuantError::Serde { path, line, column, source } => {
+            one(format!("JSON error in {} at line {line}, column {column}: {}.", path_text(path), json_reason(source)), hint)
+        }
         QuantError::Internal { message, location, .. } => {
             one(format!("Internal error: {} (at {}).", visible(message), location.as_deref().unwrap_or("an unknown place")), hint)
         }
@@ -191,8 +193,9 @@ fn similarity_texts(a: f64, b: f64) -> (String, String) {
 
 fn quality(q: &QualityFailure) -> Texts {
     let (similarity, threshold) = similarity_texts(q.similarity, q.threshold);
+    let output = q.time_group.map(|g| format!(", output in time group {g}")).unwrap_or_default();
     let sentence = format!(
-        "Quality validation failed: cosine similarity {similarity} is below threshold {threshold} (layer {}, INT{}; {} of {} layers).",
+        "Quality validation failed: cosine similarity {similarity} is below threshold {threshold} (layer {}, INT{}{output}; {} of {} layers).",
         quoted(&q.layer),
         q.bit_width,
         q.failed_count,
@@ -260,6 +263,9 @@ fn work(path: &Path, layer: Option<&str>, failure: &WorkFailure) -> Texts {
             format!("Quantization failed: none of the {tensors} tensors in {p} can be quantized."),
             &["check that this is a model and not only norms and biases", "relax skipLayers"],
         ),
+        WorkFailure::BadCalibration { record, problem } => {
+            one(format!("Quantization failed: record {record} of {p} {}.", visible(problem)), "Remove or correct the record.")
+        }
         WorkFailure::ScaleOverflow { group, dtype } => one(
             format!("Quantization failed: group {group} of {} needs a scale beyond {dtype}.", visible(layer.unwrap_or_default())),
             "Keep the layer as it is (layerBitWidths: 16).",
@@ -279,6 +285,11 @@ fn work(path: &Path, layer: Option<&str>, failure: &WorkFailure) -> Texts {
 fn json_reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     visible(text.split(" at line ").next().unwrap_or(&text))
+}
+
+/// What another library says, in one line without its own full stop.
+fn library_reason(error: &dyn std::fmt::Display) -> String {
+    visible(error.to_string().trim_end_matches('.'))
 }
 
 fn corrupt(damage: &Damage, hint: &str) -> Texts {

@@ -5,6 +5,7 @@ use super::context::JobContext;
 use crate::device::Work;
 use crate::error::QuantError;
 use crate::memory::{LARGEST_BLOCK, Refused, resize, rows_of};
+use crate::time::{OutputSums, StepInputs, row_sums};
 use aq_core::Geometry;
 use aq_io::TensorInfo;
 use aq_io::fault::{self, Effect, Site};
@@ -84,10 +85,22 @@ pub struct LayerFiles<'a> {
 
 /// What became of a block.
 pub enum BlockEnd {
-    /// Encoded and written: sums of each row, what the rows ask for, and the checksum of what was written.
-    Encoded(Vec<RowSums>, RowFlags, u64),
+    /// Encoded and written.
+    Encoded(Box<BlockSums>),
     /// A value is not finite; nothing was written.
     NonFinite,
+}
+
+/// What is known of a block that was written.
+pub struct BlockSums {
+    /// Of each row of weights.
+    pub rows: Vec<RowSums>,
+    /// Of the outputs, row after row, for each step of the calibration.
+    pub outputs: Vec<OutputSums>,
+    /// What the rows ask for.
+    pub flags: RowFlags,
+    /// Of what was written.
+    pub checksum: u64,
 }
 
 /// What became of a part of a block.
@@ -105,10 +118,10 @@ pub fn encode(
     files: &LayerFiles<'_>,
     placed: &[Placed],
     block: Block,
+    inputs: &[StepInputs],
     b: &mut Buffers,
 ) -> Result<BlockEnd, QuantError> {
-    let mut sums = Vec::with_capacity(block.rows);
-    let mut flags = RowFlags::default();
+    let mut sums = BlockSums { rows: Vec::with_capacity(block.rows), outputs: vec![], flags: RowFlags::default(), checksum: 0 };
     let mut checksum = BlockChecksum::new(placed.len());
     let per_row = working_set(spec.geometry, files.tensor.dtype.size());
     let (mut first, end) = (block.first, block.first + block.rows);
@@ -117,10 +130,10 @@ pub fn encode(
         let rows = job.memory.rows(per_row, ROW_STEP).min(end - first);
         let bytes = rows as u64 * per_row;
         let permit = job.memory.acquire(bytes, job.control)?;
-        match encode_part(job, spec, files, placed, Block { first, rows }, b, &mut sums, &mut checksum)? {
+        match encode_part(job, spec, files, placed, Block { first, rows }, inputs, b, &mut sums, &mut checksum)? {
             Part::Encoded(got) => {
-                flags.needs_f32 |= got.needs_f32;
-                flags.overflow = flags.overflow.or(got.overflow);
+                sums.flags.needs_f32 |= got.needs_f32;
+                sums.flags.overflow = sums.flags.overflow.or(got.overflow);
                 first += rows;
             }
             Part::NonFinite => return Ok(BlockEnd::NonFinite),
@@ -131,7 +144,8 @@ pub fn encode(
             }
         }
     }
-    Ok(BlockEnd::Encoded(sums, flags, checksum.digest()))
+    sums.checksum = checksum.digest();
+    Ok(BlockEnd::Encoded(Box::new(sums)))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one step of `encode`, apart for its length")]
@@ -141,8 +155,9 @@ fn encode_part(
     files: &LayerFiles<'_>,
     placed: &[Placed],
     part: Block,
+    inputs: &[StepInputs],
     b: &mut Buffers,
-    sums: &mut Vec<RowSums>,
+    sums: &mut BlockSums,
     checksum: &mut BlockChecksum,
 ) -> Result<Part, QuantError> {
     let g = spec.geometry;
@@ -162,7 +177,10 @@ fn encode_part(
     let bytes: Vec<&[u8]> = b.out.iter().map(Vec::as_slice).collect();
     job.layout.read_rows(spec, &bytes, part.rows, &mut b.decoded);
     let rows = b.weights.chunks_exact(g.row()).zip(b.decoded.chunks_exact(g.row()));
-    sums.extend(rows.map(|(w, v)| RowSums::of(w, v)));
+    sums.rows.extend(rows.map(|(w, v)| RowSums::of(w, v)));
+    if !inputs.is_empty() {
+        sums.outputs.extend(row_sums(inputs, &b.weights, &b.decoded, g.row()));
+    }
 
     for (i, (placed, bytes)) in placed.iter().zip(&b.out).enumerate() {
         checksum.update(i, bytes);

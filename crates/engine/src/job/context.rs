@@ -1,5 +1,6 @@
 //! What every worker of a job needs to know.
 
+use super::judge::Judge;
 use crate::control::Control;
 use crate::device::Compute;
 use crate::error::QuantError;
@@ -25,6 +26,8 @@ pub struct JobContext<'a> {
     pub compute: &'a Compute,
     /// Memory in permits.
     pub memory: &'a Memory,
+    /// Calibration, if there is any.
+    pub judge: Option<&'a Judge>,
     /// The log span of the job, for its workers.
     pub span: tracing::Span,
     /// Switches of the search.
@@ -44,10 +47,11 @@ impl<'a> JobContext<'a> {
         layout: &'static dyn Layout,
         compute: &'a Compute,
         memory: &'a Memory,
+        judge: Option<&'a Judge>,
     ) -> Self {
         let (failed, stopped_first) = (AtomicUsize::new(usize::MAX), AtomicBool::new(false));
         let span = tracing::Span::current();
-        Self { control, config, plan, layout, compute, memory, span, tuning: Tuning::default(), failed, stopped_first }
+        Self { control, config, plan, layout, compute, memory, judge, span, tuning: Tuning::default(), failed, stopped_first }
     }
 
     /// Notes a failed task.

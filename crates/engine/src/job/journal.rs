@@ -4,10 +4,11 @@
 //! that a task is finished: where its bytes are, their checksum, and the figures for the report. Lines are appended as tasks end and never
 //! changed; a line that a crash cut short is not there. Nothing is believed: bytes are read again and hashed before they are reused.
 
+use super::judge::{Judge, Judged};
 use super::layer::LayerDone;
 use crate::error::QuantError;
 use aq_core::error::{ConfigIssue, ErrorCode, IssueSource};
-use aq_core::report::{Attempt, Figures, LayerOutcome};
+use aq_core::report::{Attempt, LayerOutcome, TimeGroup};
 use aq_core::{BitWidth, ScaleDtype};
 use aq_io::Disk;
 use aq_io::output::Staging;
@@ -62,6 +63,8 @@ pub struct LayerEntry {
     pub sums: [f64; 5],
     /// Lowest cosine of a row.
     pub worst: f64,
+    /// Quality over time.
+    pub time_groups: Vec<TimeGroup>,
     /// Widths and similarities.
     pub attempts: Vec<(BitWidth, f64)>,
     /// How it ended.
@@ -77,7 +80,8 @@ impl LayerEntry {
             scale_dtype: done.spec.scheme.scale_dtype,
             positions: done.placed.iter().map(|p| p.position).collect(),
             sums: [ww, vv, wv, ee, max_abs],
-            worst: done.figures.worst_row_cosine,
+            worst: done.judged.figures.worst_row_cosine,
+            time_groups: done.judged.groups.clone(),
             attempts: done.attempts.iter().map(|a| (a.bit_width, a.similarity)).collect(),
             outcome: done.outcome,
         }
@@ -90,8 +94,8 @@ impl LayerEntry {
     }
 
     /// Figures of the layer.
-    pub fn figures(&self) -> Figures {
-        super::layer::figures(&self.row_sums(), self.worst)
+    pub fn judged(&self) -> Judged {
+        Judged::new(&self.row_sums(), self.worst, self.time_groups.clone())
     }
 
     /// Widths tried.
@@ -101,13 +105,14 @@ impl LayerEntry {
 }
 
 /// What makes two jobs the same.
-pub fn identity(config: &Value, source: &Source) -> Value {
-    let files: Map<String, Value> = source
+pub fn identity(config: &Value, source: &Source, judge: Option<&Judge>) -> Value {
+    let mut files: Map<String, Value> = source
         .components
         .iter()
         .flat_map(|c| &c.shards)
         .map(|s| (s.path.to_string_lossy().into_owned(), json!({"bytes": s.len, "modified": s.modified_ms()})))
         .collect();
+    files.extend(judge.map(Judge::identity));
     json!({
         "format": FORMAT,
         "formatVersion": FORMAT_VERSION,

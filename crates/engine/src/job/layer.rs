@@ -4,8 +4,10 @@ use super::blocks::{BlockEnd, Buffers, LayerFiles, encode, row_blocks};
 use super::carry;
 use super::checksum::combine;
 use super::context::JobContext;
+use super::judge::Judged;
 use crate::error::{QuantError, WorkFailure};
 use crate::plan::LayerPlan;
+use crate::time::{OutputSums, StepInputs};
 use aq_core::config::NonFinitePolicy;
 use aq_core::report::{Attempt, Figures, LayerOutcome};
 use aq_core::{Geometry, Notice, ScaleDtype};
@@ -23,8 +25,8 @@ pub struct LayerDone {
     pub placed: Vec<Placed>,
     /// Sums over the whole layer.
     pub sums: RowSums,
-    /// Error figures.
-    pub figures: Figures,
+    /// Error figures and quality over time.
+    pub judged: Judged,
     /// Widths tried.
     pub attempts: Vec<Attempt>,
     /// How it ended.
@@ -43,22 +45,19 @@ pub enum LayerEnd {
 /// Sums of a layer, rows added in order.
 struct Measured {
     sums: RowSums,
-    figures: Figures,
+    judged: Judged,
     flags: RowFlags,
     checksum: u64,
 }
 
 /// Encodes a layer until it passes, or has no width left; with the checksum of what was written.
-pub fn quantize(
-    job: &JobContext<'_>,
-    layer: &LayerPlan,
-    files: &LayerFiles<'_>,
-    placed: Vec<Placed>,
-) -> Result<(LayerEnd, u64), QuantError> {
+pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, placed: Vec<Placed>) -> Result<(LayerEnd, u64), QuantError> {
+    let layer = &job.plan.layers[index];
+    let inputs = job.judge.map_or(Ok(None), |j| j.inputs(index))?.unwrap_or_default();
     let (mut spec, mut placed) = (layer.spec.clone(), placed);
     let mut attempts: Vec<Attempt> = Vec::new();
     loop {
-        let Some(measured) = attempt(job, layer, &spec, files, &placed, attempts.is_empty())? else {
+        let Some(measured) = attempt(job, layer, &spec, files, &placed, &inputs, attempts.is_empty())? else {
             return keep(job, files);
         };
         if measured.flags.needs_f32 && spec.scheme.scale_dtype == ScaleDtype::F16 {
@@ -75,7 +74,7 @@ pub fn quantize(
             let failure = WorkFailure::ScaleOverflow { group: 0, dtype: spec.dtype.name() };
             return Err(QuantError::QuantizationFailed { path: files.shard.path.clone(), layer: Some(layer.name.clone()), failure });
         }
-        let similarity = measured.figures.cosine;
+        let similarity = measured.judged.similarity();
         attempts.push(Attempt { bit_width: spec.scheme.bits, similarity });
         let passed = similarity >= job.config.min_accuracy;
         let wider = spec.scheme.bits.wider().filter(|_| !passed && !layer.pinned && !job.config.fail_fast);
@@ -98,8 +97,8 @@ pub fn quantize(
                 threshold: job.config.min_accuracy,
             });
         }
-        let Measured { sums, figures, checksum, .. } = measured;
-        return Ok((LayerEnd::Done(Box::new(LayerDone { spec, placed, sums, figures, attempts, outcome })), checksum));
+        let Measured { sums, judged, checksum, .. } = measured;
+        return Ok((LayerEnd::Done(Box::new(LayerDone { spec, placed, sums, judged, attempts, outcome })), checksum));
     }
 }
 
@@ -116,6 +115,7 @@ fn attempt(
     spec: &LayerSpec,
     files: &LayerFiles<'_>,
     placed: &[Placed],
+    inputs: &[StepInputs],
     first: bool,
 ) -> Result<Option<Measured>, QuantError> {
     let blocks = row_blocks(spec.geometry, files.tensor.dtype.size());
@@ -123,7 +123,7 @@ fn attempt(
     let ends: Vec<Result<BlockEnd, QuantError>> = blocks
         .par_iter()
         .map_init(Buffers::default, |buffers, &block| {
-            let end = encode(job, spec, files, placed, block, buffers)?;
+            let end = encode(job, spec, files, placed, block, inputs, buffers)?;
             if first {
                 job.control.progress.bytes(&layer.name, block.rows as u64 * bytes_per_row);
             }
@@ -131,25 +131,24 @@ fn attempt(
         })
         .collect();
     let ends: Vec<BlockEnd> = ends.into_iter().collect::<Result<_, _>>()?; // the first in row order, whichever came first
-    let mut total = Measured { sums: RowSums::default(), figures: no_error(), flags: RowFlags::default(), checksum: 0 };
-    let (mut worst, mut checksums) = (1.0, Vec::with_capacity(ends.len()));
+    let (mut sums, mut flags, mut worst) = (RowSums::default(), RowFlags::default(), 1.0);
+    let mut outputs = vec![OutputSums::default(); inputs.len()];
+    let mut checksums = Vec::with_capacity(ends.len());
     for end in &ends {
-        let BlockEnd::Encoded(rows, flags, checksum) = end else { return Ok(None) };
-        for row in rows {
-            total.sums.add(row);
+        let BlockEnd::Encoded(block) = end else { return Ok(None) };
+        for row in &block.rows {
+            sums.add(row);
             worst = f64::min(worst, row.cosine());
         }
-        checksums.push(*checksum);
-        total.flags.needs_f32 |= flags.needs_f32;
-        total.flags.overflow = total.flags.overflow.or(flags.overflow);
+        for steps in block.outputs.chunks_exact(inputs.len().max(1)) {
+            outputs.iter_mut().zip(steps).for_each(|(total, step)| total.add(step));
+        }
+        flags.needs_f32 |= block.flags.needs_f32;
+        flags.overflow = flags.overflow.or(block.flags.overflow);
+        checksums.push(block.checksum);
     }
-    total.figures = figures(&total.sums, worst);
-    total.checksum = combine(&checksums);
-    Ok(Some(total))
-}
-
-const fn no_error() -> Figures {
-    Figures { cosine: 1.0, sqnr_db: 200.0, worst_row_cosine: 1.0, max_abs_error: 0.0 }
+    let groups = job.judge.filter(|_| !inputs.is_empty()).map(|j| j.quality(inputs, &outputs)).unwrap_or_default();
+    Ok(Some(Measured { sums, judged: Judged::new(&sums, worst, groups), flags, checksum: combine(&checksums) }))
 }
 
 /// Error figures of sums.

@@ -14,9 +14,20 @@ pub const FILE: &str = "arrow-quant.json";
 /// Warnings about how a job went, not about what it wrote.
 const ABOUT_THE_RUN: [&str; 5] =
     ["AQ_WARN_STALE_STAGING", "AQ_WARN_RESUMED", "AQ_WARN_RETRIED", "AQ_WARN_DEGRADED_MEMORY", "AQ_WARN_DEGRADED_DEVICE"];
-/// Options about how a job is run: they do not change what it writes.
-const HOW_IT_RUNS: [&str; 9] =
-    ["numThreads", "timeoutMs", "stallTimeoutMs", "maxMemoryLimitMb", "ioRetries", "device", "deviceFallback", "overwrite", "resume"];
+/// Options about how a job is run: they do not change what it writes. Calibration is a path, of which none is told here; what it did to
+/// a layer stands with the layer.
+const HOW_IT_RUNS: [&str; 10] = [
+    "calibration",
+    "numThreads",
+    "timeoutMs",
+    "stallTimeoutMs",
+    "maxMemoryLimitMb",
+    "ioRetries",
+    "device",
+    "deviceFallback",
+    "overwrite",
+    "resume",
+];
 const FORMAT: &str = "arrow-quant";
 const FORMAT_VERSION: u64 = 1;
 

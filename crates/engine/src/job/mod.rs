@@ -8,6 +8,7 @@ mod context;
 mod files;
 mod finish;
 mod journal;
+mod judge;
 mod layer;
 pub(crate) mod manifest;
 mod pool;

@@ -2,6 +2,7 @@
 
 use super::layer::LayerDone;
 use crate::error::{FailedLayer, QualityFailure, QuantError};
+use aq_core::report::Measure;
 use aq_core::{BitWidth, ResolvedConfig};
 
 const MOST_FAILED: usize = 100;
@@ -9,26 +10,29 @@ const MOST_FAILED: usize = 100;
 /// The error for failed layers, the worst first in the sentence; `None` when all passed.
 pub fn gate(config: &ResolvedConfig, layers: &[(&str, &LayerDone)], planned: usize) -> Option<QuantError> {
     let mut failed: Vec<FailedLayer> = Vec::new();
-    let mut worst: Option<(&str, BitWidth, f64)> = None;
+    let mut worst: Option<(&str, &LayerDone, BitWidth, f64)> = None;
     let mut count = 0;
     for (name, done) in layers.iter().filter(|(_, d)| d.outcome == aq_core::report::LayerOutcome::Failed) {
         count += 1;
         let last = done.attempts.last()?;
-        if worst.is_none_or(|w| last.similarity < w.2) {
-            worst = Some((name, last.bit_width, last.similarity));
+        if worst.is_none_or(|w| last.similarity < w.3) {
+            worst = Some((name, done, last.bit_width, last.similarity));
         }
         if failed.len() < MOST_FAILED {
             let attempts = done.attempts.iter().map(|a| (a.bit_width, a.similarity)).collect();
             failed.push(FailedLayer { layer: (*name).to_owned(), attempts });
         }
     }
-    let (layer, bit_width, similarity) = worst?;
-    let mean = layers.iter().map(|(_, d)| d.figures.cosine).sum::<f64>() / layers.len() as f64;
+    let (layer, done, bit_width, similarity) = worst?;
+    let mean = layers.iter().map(|(_, d)| d.judged.similarity()).sum::<f64>() / layers.len() as f64;
+    let group = done.judged.worst().map(|g| g.index);
     Some(QuantError::ValidationFailed(Box::new(QualityFailure {
         similarity,
         threshold: config.min_accuracy,
         layer: layer.to_owned(),
         bit_width,
+        measure: if group.is_some() { Measure::Output } else { Measure::Weights },
+        time_group: group,
         mean_similarity: mean,
         failed,
         failed_count: count,
@@ -47,6 +51,9 @@ fn advice(config: &ResolvedConfig, tried: BitWidth) -> Vec<String> {
     }
     if config.fail_fast && tried != BitWidth::Eight {
         list.push("set failFast: false so that failing layers move to the next width".into());
+    }
+    if config.calibration.is_some() {
+        list.push(format!("raise calibrationSamples above {}", config.calibration_samples));
     }
     if config.group_size > 32 {
         list.push(format!("set groupSize to {}", config.group_size / 2));

@@ -6,7 +6,7 @@ use crate::ledger::Ledger;
 use crate::plan::{LayerPlan, Plan};
 use aq_core::ResolvedConfig;
 use aq_core::report::{
-    BackendReport, ComponentReport, Fallback, LayerOutcome, LayerReport, QuantizeReport, SchemeReport, Skipped, Warning, megabytes,
+    BackendReport, ComponentReport, Fallback, LayerOutcome, LayerReport, Measure, QuantizeReport, SchemeReport, Skipped, Warning, megabytes,
 };
 use aq_io::source::Source;
 use aq_kernels::RowSums;
@@ -52,7 +52,7 @@ pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
             LayerEnd::Done(done) => {
                 let n = done.spec.geometry.numel();
                 total.add(&done.sums);
-                weighted += done.figures.cosine * n as f64;
+                weighted += done.judged.figures.cosine * n as f64;
                 weights += n;
                 bytes += done.placed.iter().map(|p| p.tensor.len).sum::<u64>();
                 let layer = layer_report(planned, done);
@@ -125,7 +125,10 @@ pub fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
             scale_dtype: s.scale_dtype,
         },
         bits_per_weight: bits_per_weight(&done.placed, done.spec.geometry),
-        figures: done.figures,
+        figures: done.judged.figures,
+        measure: if done.judged.groups.is_empty() { Measure::Weights } else { Measure::Output },
+        similarity: done.judged.similarity(),
+        time_groups: done.judged.groups.clone(),
         attempts: done.attempts.clone(),
         fallback: (done.outcome == LayerOutcome::Raised).then_some(Fallback { from, to }),
     }

@@ -3,6 +3,7 @@
 use super::context::JobContext;
 use super::finish::finish;
 use super::journal::{Journal, identity};
+use super::judge::Judge;
 use super::layer::{LayerDone, LayerEnd};
 use super::pool::{pool, thread_count};
 use super::report::{ReportInput, report};
@@ -47,6 +48,7 @@ struct Prepared {
     layout: &'static dyn Layout,
     compute: Compute,
     memory: Memory,
+    judge: Option<Judge>,
 }
 
 /// Runs a job. On success the output folder is complete; on any error there is nothing at its path that was not there before.
@@ -108,10 +110,16 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
     control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
     tracing::debug!(layers = plan.layers.len(), bytes = plan.bytes(&source), "planned");
     let compute = Compute::choose(config.device, config.device_fallback)?;
-    let memory = Memory::new(config.max_memory_limit_mb << 20, thread_count(config.num_threads));
+    // Rows of calibration take the other half.
+    let part = if config.calibration.is_some() { 2 } else { 1 };
+    let memory = Memory::new((config.max_memory_limit_mb << 20) / part, thread_count(config.num_threads));
     before::check_memory(&plan, &source, &memory)?;
     before::check_space(&request.output_path, &source, &plan, layout)?;
-    Ok(Prepared { config, disk, source, plan, layout, compute, memory })
+    if config.calibration.is_some() {
+        control.enter(Phase::Calibrate)?;
+    }
+    let judge = Judge::open(&disk, &config, &plan, control, thread_count(config.num_threads))?;
+    Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge })
 }
 
 /// 0 means never. The fault build counts ten times as fast.
@@ -121,12 +129,13 @@ fn stall_limit(milliseconds: u64) -> Option<u64> {
 }
 
 fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging) -> Result<QuantizeReport, QuantError> {
-    let Prepared { config, disk, source, plan, layout, compute, memory } = p;
+    let Prepared { config, disk, source, plan, layout, compute, memory, judge } = p;
+    let judge = judge.as_ref();
     control.enter(Phase::Quantize)?;
     let pool = pool(config.num_threads)?;
-    let (journal, mut entries) = Journal::open(disk, staging, &identity(&as_json(config), source))?;
+    let (journal, mut entries) = Journal::open(disk, staging, &identity(&as_json(config), source, judge))?;
     let shards = open_shards(disk, source, plan, *layout, staging, &mut entries)?;
-    let job = JobContext::new(control, config, plan, *layout, compute, memory);
+    let job = JobContext::new(control, config, plan, *layout, compute, memory, judge);
     let (earlier, carried) = verified(&job, disk, &shards, &entries)?;
     if staging.resumed {
         let reused = earlier.len() + carried.iter().filter(|c| **c).count();
@@ -139,6 +148,7 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
         return Err(error);
     }
     source.components.iter().flat_map(|c| &c.shards).try_for_each(Shard::check_unchanged)?;
+    judge.map_or(Ok(()), Judge::check_unchanged)?;
 
     control.enter(Phase::Commit)?;
     let written = pool.install(|| finish(source, plan, shards, &ends, staging, control))?;

@@ -144,7 +144,7 @@ fn run_task(job: &JobContext<'_>, task: &Task<'_>, index: usize, journal: &Journ
             fault::hit(Site::Layer);
             let planned = &job.plan.layers[i];
             let _span = tracing::info_span!(parent: &job.span, "layer", name = planned.name).entered();
-            let (end, checksum) = layer::quantize(job, planned, &files, shard.placed[tensor].clone())?;
+            let (end, checksum) = layer::quantize(job, i, &files, shard.placed[tensor].clone())?;
             let made = match &end {
                 LayerEnd::Done(done) => {
                     job.control.ledger.layer(layer_report(planned, done));
@@ -241,6 +241,6 @@ fn layer_done(job: &JobContext<'_>, shard: &ShardJob<'_>, tensor: usize, i: usiz
         return None;
     }
     let placed = tensors.into_iter().zip(&made.positions).map(|(tensor, &position)| Placed { tensor, position }).collect();
-    let (sums, figures, attempts, outcome) = (made.row_sums(), made.figures(), made.attempts(), made.outcome);
-    Some(LayerDone { spec, placed, sums, figures, attempts, outcome })
+    let (sums, judged, attempts, outcome) = (made.row_sums(), made.judged(), made.attempts(), made.outcome);
+    Some(LayerDone { spec, placed, sums, judged, attempts, outcome })
 }

@@ -1,5 +1,6 @@
 //! Whole jobs on small generated models: from files to files.
 
+mod calibrated;
 mod choices;
 mod dtypes;
 mod failures;

@@ -12,6 +12,8 @@ mod lines;
 mod parquet;
 mod tensors;
 
+pub use ::parquet::errors::ParquetError;
+pub use arrow_schema::ArrowError;
 pub use error::CalibrationError;
 pub use index::StepRows;
 
@@ -108,6 +110,17 @@ impl Calibration {
     /// The file.
     pub fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Its bytes.
+    #[expect(clippy::len_without_is_empty, reason = "an empty file is refused")]
+    pub fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    /// Time of its last change, milliseconds since 1970.
+    pub fn modified_ms(&self) -> Option<u64> {
+        self.file.modified_ms()
     }
 
     /// Fails if the file is no longer what it was when it was opened.
