@@ -192,7 +192,7 @@ test('progress: from 0 to 1, one final event, figures that agree', async () => {
 
 test('the event loop stays free: a 10 ms timer keeps ticking', async () => {
   const folder = tempDir();
-  const modelPath = writeModel(folder, ditTensors(8, 1024));
+  const modelPath = writeModel(folder, ditTensors(16, 1024));
   let last = performance.now();
   let widest = 0;
   let ticks = 0;

@@ -6,7 +6,7 @@
 const MAX_NAME = 200;
 
 // Control characters (C0, DEL, C1), zero-width and bidirectional ones, line separators, lone surrogates.
-const UNSAFE = /[\p{Cc}\p{Cs}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff]/gu;
+const UNSAFE = /[\p{Cc}\p{Cs}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu;
 
 /** Replaces every character that could act instead of being shown by `\u{…}`. */
 export function escapeText(text: string): string {

@@ -15,7 +15,7 @@ pub fn visible(text: &str) -> String {
             }
             continue;
         }
-        let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}');
+        let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}');
         if c.is_control() || hidden {
             let _ = write!(out, "\\u{{{:x}}}", c as u32);
         } else {

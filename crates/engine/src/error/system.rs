@@ -60,7 +60,7 @@ pub fn memory(pool: Pool, cause: MemoryCause, requested: u64, limit: u64, tensor
 }
 
 pub fn timeout(clock: StopSource, limit_ms: u64, elapsed_ms: u64, phase: Phase) -> Texts {
-    let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
+    let seconds = |ms: u64| if ms < 100 { format!("{ms} ms") } else { format!("{:.1} s", ms as f64 / 1000.0) };
     let phase = phase.as_str();
     if clock == StopSource::Stall {
         let sentence = format!("No progress in phase {phase} for {}: stallTimeoutMs is {limit_ms}.", seconds(limit_ms));

@@ -152,7 +152,9 @@ fn config(issues: &Issues, code: ErrorCode) -> Texts {
                     format!("Invalid option {}: expected {}, received {}.", visible(&issue.path), issue.expected, visible(&issue.received))
                 }
             };
-            let hint = if code == ErrorCode::InvalidConfig { issue.message.clone() } else { hint.into() };
+            // A message of its own (the nearest names, say) is the best advice; the usual one would only repeat the sentence.
+            let own = code == ErrorCode::InvalidConfig && !issue.message.starts_with("Expected ");
+            let hint = if own { issue.message.clone() } else { hint.into() };
             one(sentence, hint)
         }
         several => {

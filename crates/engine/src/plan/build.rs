@@ -91,7 +91,11 @@ fn chosen_components(source: &Source, config: &ResolvedConfig) -> Result<Vec<usi
 
 fn component_names(names: &[&str]) -> String {
     let named: Vec<&str> = names.iter().copied().filter(|n| !n.is_empty()).collect();
-    if named.is_empty() { "nothing: the model is one component".into() } else { format!("a component of the model ({})", named.join(", ")) }
+    if named.is_empty() {
+        "no name, since the model is one component".into()
+    } else {
+        format!("a component of the model ({})", named.join(", "))
+    }
 }
 
 /// Quantizing twice adds two errors.
