@@ -31,8 +31,9 @@ const CAUSES = {
   AQ_UNSUPPORTED_DTYPE: 'A tensor that is to be quantized has a number type that cannot be, such as a complex one.',
   AQ_CORRUPT_MODEL: 'A weight file is cut short, its header is not sound, or it changed while it was read.',
   AQ_OUT_OF_DISK: 'The disk of `outputPath` has too little space, which is seen before or while writing.',
-  AQ_OUT_OF_MEMORY: 'A single row of a tensor needs more memory than the limit allows.',
-  AQ_TIMEOUT: 'The job took longer than `timeoutMs`.',
+  AQ_OUT_OF_MEMORY:
+    'A single row of a tensor needs more memory than `maxMemoryLimitMb`, or the system refuses an allocation at the smallest block.',
+  AQ_TIMEOUT: 'The job took longer than `timeoutMs`, or nothing moved for `stallTimeoutMs`; `details.clock` says which.',
   AQ_DEVICE_UNAVAILABLE: 'The call names a device that this machine does not have.',
   AQ_DEVICE_FAILED: 'A device fails in the middle of work and the CPU may not take over.',
   AQ_OUTPUT_BUSY: 'Another job, in this process or another one, is writing the same `outputPath`.',
@@ -40,16 +41,6 @@ const CAUSES = {
   AQ_INTERNAL: 'A defect: native code panicked, or it and the JavaScript part disagree.',
   AQ_NATIVE_LOAD: 'The addon for this platform is missing, broken, or of another version than the package.',
 };
-
-// What they need (calibration, resuming, memory limits, devices) is still to come; their codes are kept for it.
-const RESERVED = new Set([
-  'AQ_RESUME_MISMATCH',
-  'AQ_ARROW',
-  'AQ_PARQUET',
-  'AQ_OUT_OF_MEMORY',
-  'AQ_DEVICE_UNAVAILABLE',
-  'AQ_DEVICE_FAILED',
-]);
 
 /** The generated file holds one JSON object between `=` and `as const`; reading it so needs no build. */
 function readCatalogue(file) {
@@ -62,7 +53,7 @@ function readCatalogue(file) {
 function checkCodes(catalogue) {
   const codes = new Set(Object.keys(catalogue));
   const missing = [...codes].filter((code) => !Object.hasOwn(CAUSES, code));
-  const unknown = [...Object.keys(CAUSES), ...RESERVED].filter((code) => !codes.has(code));
+  const unknown = Object.keys(CAUSES).filter((code) => !codes.has(code));
   if (missing.length > 0) throw new Error(`scripts/errors-doc.mjs has no cause for ${missing.join(', ')}`);
   if (unknown.length > 0) throw new Error(`scripts/errors-doc.mjs names unknown codes: ${unknown.join(', ')}`);
 }
@@ -75,7 +66,7 @@ function row([code, { className, title, kind, retryable, hint }]) {
 }
 
 function cause([code]) {
-  return `- \`${code}\`${RESERVED.has(code) ? ' (not raised by this version)' : ''}: ${CAUSES[code]}`;
+  return `- \`${code}\`: ${CAUSES[code]}`;
 }
 
 function render(catalogue) {

@@ -96,9 +96,9 @@ describe('memory', () => {
     const bench = await faultBench();
     const { value } = await bench.run('alloc@chunk:1..3');
     expect(value?.degradations.map(({ what, from, to }) => [what, from, to])).toEqual([
-      ['memory', '2 block(s) of 4.0 MiB', '1 block(s) of 4.0 MiB'],
-      ['memory', '1 block(s) of 4.0 MiB', '1 block(s) of 2.0 MiB'],
-      ['memory', '1 block(s) of 2.0 MiB', '1 block(s) of 1.0 MiB'],
+      ['memory', '2 block(s) of 6.0 MiB', '1 block(s) of 6.0 MiB'],
+      ['memory', '1 block(s) of 6.0 MiB', '1 block(s) of 3.0 MiB'],
+      ['memory', '1 block(s) of 3.0 MiB', '1 block(s) of 1.0 MiB'],
     ]);
     expect(value?.warnings).toContainEqual(
       expect.objectContaining({ code: 'AQ_WARN_DEGRADED_MEMORY', details: { count: 3 } }),

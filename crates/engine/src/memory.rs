@@ -6,9 +6,9 @@ use crate::error::{MemoryCause, Pool, QuantError};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Working sets of a block, bytes; the last means one row (or as many as start on a byte). Blocks above 4 MiB were not faster: the
-/// working set leaves the cache.
-const LADDER: [u64; 4] = [4 << 20, 2 << 20, 1 << 20, 0];
+/// Working sets of a block, bytes; the last means one row (or as many as start on a byte). The first is that of 2^18 weights: long enough
+/// reads, and a stop is noticed at once.
+const LADDER: [u64; 4] = [6 << 20, 3 << 20, 1 << 20, 0];
 /// How often a worker that waits for memory looks whether the job is to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -139,12 +139,12 @@ mod tests {
     fn steps_go_down_to_one_row_and_then_fail() {
         let control = Control::new(CancelToken::default(), Arc::new(Silent));
         let memory = Memory::new(256 << 20, 4);
-        assert_eq!(memory.rows(1 << 10, 4), 4096);
+        assert_eq!(memory.rows(1 << 10, 4), 6144);
         let rows: Vec<usize> = std::iter::from_fn(|| memory.step_down(&control, 1).ok().map(|()| memory.rows(1 << 10, 4))).collect();
-        assert_eq!(rows, [4096, 4096, 2048, 1024, 4]);
+        assert_eq!(rows, [6144, 6144, 3072, 1024, 4]);
         assert!(matches!(memory.step_down(&control, 9), Err(QuantError::OutOfMemory { requested: 9, .. })));
         let steps = control.ledger.degradations();
-        assert_eq!((steps.len(), steps[0].from.as_str(), steps[0].to.as_str()), (5, "4 block(s) of 4.0 MiB", "2 block(s) of 4.0 MiB"));
+        assert_eq!((steps.len(), steps[0].from.as_str(), steps[0].to.as_str()), (5, "4 block(s) of 6.0 MiB", "2 block(s) of 6.0 MiB"));
         assert_eq!(steps[4].to, "1 block(s) of one row");
     }
 
@@ -152,7 +152,7 @@ mod tests {
     fn what_is_in_flight_stays_under_the_limit() {
         let control = Control::new(CancelToken::default(), Arc::new(Silent));
         let memory = Memory::new(16 << 20, 8);
-        assert_eq!(memory.rows(1 << 20, 1), 2);
+        assert_eq!(memory.rows(1 << 20, 1), 1);
         let most = std::sync::atomic::AtomicU64::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
