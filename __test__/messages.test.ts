@@ -18,7 +18,7 @@ function steady(message: string, folder: string): string {
     .replaceAll(folder, '<folder>')
     .replaceAll(process.cwd(), '<cwd>')
     .replace(/x{20,}…x{20,}/, '<cut>')
-    .replace(/after \d+\.\d s/, 'after <time>')
+    .replace(/after [\d.]+ m?s/, 'after <time>')
     .replace(/in phase \w+ after/, 'in phase <phase> after')
     .replace(`pid ${process.pid}`, 'pid <pid>')
     .replace(`${process.platform}-${process.arch}`, '<platform>')

@@ -20,7 +20,7 @@ test('timeoutMs ends the job', async () => {
   expect(error).toBeInstanceOf(QuantizationError);
   expect(error).toMatchObject({ code: 'AQ_TIMEOUT', retryable: true, hint: 'Raise timeoutMs.' });
   expect(error.details).toMatchObject({ clock: 'total', limitMs: 1, abandoned: false });
-  expect(error.message).toMatch(/^Timed out in phase \w+ after [\d.]+ s: timeoutMs is 1\. Hint: /);
+  expect(error.message).toMatch(/^Timed out in phase \w+ after [\d.]+ m?s: timeoutMs is 1\. Hint: /);
   expect(listing(folder)).toEqual(before);
 });
 

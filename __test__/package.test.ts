@@ -79,6 +79,17 @@ test('CommonJS require', async () => {
   expect(JSON.parse(stdout)).toEqual([true, 'AQ_INVALID_BIT_WIDTH', 'function']);
 });
 
+test('the published addon holds nothing of the fault build', () => {
+  const addons = readdirSync(ROOT).filter((name) => name.endsWith('.node'));
+  expect(addons.length).toBeGreaterThan(0);
+  for (const name of addons) {
+    const bytes = readFileSync(path.join(ROOT, name));
+    for (const marker of ['AQ_FAULT_PLAN', 'setFaultPlan', 'a fault was asked for']) {
+      expect(bytes.includes(marker), `${name}: ${marker}`).toBe(false);
+    }
+  }
+});
+
 test('without the addon importing works and calls reject with help', async () => {
   const broken = path.join(tempDir(), 'broken.node');
   writeFileSync(broken, 'no shared library');

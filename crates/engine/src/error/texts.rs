@@ -152,9 +152,10 @@ fn config(issues: &Issues, code: ErrorCode) -> Texts {
                     format!("Invalid option {}: expected {}, received {}.", visible(&issue.path), issue.expected, visible(&issue.received))
                 }
             };
-            // A message of its own (the nearest names, say) is the best advice; the usual one would only repeat the sentence.
-            let own = code == ErrorCode::InvalidConfig && !issue.message.starts_with("Expected ");
-            let hint = if own { issue.message.clone() } else { hint.into() };
+            // What the message says beyond the usual sentence (the nearest names, say) is the best advice.
+            let usual = ConfigIssue::new(issue.code, issue.path.as_str(), issue.expected.as_str(), issue.received.as_str()).message;
+            let own = issue.message.strip_prefix(&usual).unwrap_or(&issue.message).trim();
+            let hint = if own.is_empty() { hint } else { own };
             one(sentence, hint)
         }
         several => {

@@ -9,7 +9,7 @@ use crate::error::{QuantError, ShapeSubject, WorkFailure};
 use crate::plan::Plan;
 use crate::time::{OutputSums, StepInputs, measure, segment};
 use aq_core::ResolvedConfig;
-use aq_core::error::{ConfigIssue, ErrorCode};
+use aq_core::error::ConfigIssue;
 use aq_core::report::{Figures, TimeGroup, Warning};
 use aq_io::calibration::{Calibration, CalibrationError};
 use aq_io::error::Missing;
@@ -205,7 +205,7 @@ fn failed(error: CalibrationError, path: &str) -> QuantError {
         CalibrationError::Io(IoError::NotFound { what: Missing::Model, .. }) | CalibrationError::Unsupported { .. } => {
             let expected = "the path of a .safetensors, .jsonl, .parquet or .arrow file";
             let mut issue = ConfigIssue::text("calibration", expected, path);
-            issue.code = ErrorCode::InvalidConfig;
+            issue.message += " Nothing is there; relative paths count from the working directory.";
             QuantError::InvalidConfig(vec![issue])
         }
         CalibrationError::Io(error) => error.into(),
