@@ -193,6 +193,14 @@ test('a failed job carries what it had done, and the failures that were not told
   const writes = faultCounts().write ?? 0;
   rmSync(bench.outputPath, { recursive: true });
   const { error } = await bench.run(`EIO@write:${Math.floor(writes * 0.6)}+`);
+  expect(error?.context).toMatchObject({
+    operation: 'quantizeDiffusionModel',
+    phase: 'quantize',
+    attempt: 1,
+    layer: expect.stringMatching(/^transformer_blocks\.\d\.attn1\.to_q/),
+    offset: expect.any(Number),
+    file: expect.stringContaining('.out.aq-partial'),
+  });
   const report = error?.report as { layers: { name: string }[]; failures: unknown[]; resolvedConfig: object };
   expect(report.layers.length).toBeGreaterThan(0);
   expect(report.resolvedConfig).toMatchObject({ bitWidth: 4, numThreads: 1 });

@@ -21,6 +21,7 @@ struct State {
     more_warnings: usize,
     layers: Vec<LayerReport>,
     failures: BTreeMap<usize, OtherFailure>,
+    at_layer: Option<String>,
     config: Option<Value>,
     kept: bool,
 }
@@ -97,9 +98,15 @@ impl Ledger {
         }
     }
 
-    /// Forgets a failure: it is the one told.
+    /// The failure that is told is none of the others; where it happened is kept for its context.
     pub fn told(&self, index: usize) {
-        self.state().failures.remove(&index);
+        let mut state = self.state();
+        state.at_layer = state.failures.remove(&index).map(|f| f.layer);
+    }
+
+    /// Where the failure that is told happened.
+    pub fn at_layer(&self) -> Option<String> {
+        self.state().at_layer.clone()
     }
 
     /// The configuration after defaults.

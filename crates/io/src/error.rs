@@ -193,7 +193,7 @@ pub struct Damage {
 pub enum IoError {
     /// The operating system refused, as often as it was asked.
     #[error("{} {} failed", op.as_str(), path.display())]
-    File { op: IoOp, path: PathBuf, attempts: u32, source: io::Error },
+    File { op: IoOp, path: PathBuf, offset: Option<u64>, attempts: u32, source: io::Error },
     /// The job is to stop; noticed while an operation waited to be repeated.
     #[error("the job was stopped")]
     Stopped(StopSource),
@@ -227,6 +227,15 @@ pub enum IoError {
 }
 
 impl IoError {
+    /// With the place in the file, where the operating system refused.
+    #[must_use]
+    pub fn at(mut self, place: u64) -> Self {
+        if let Self::File { offset, .. } = &mut self {
+            *offset = Some(place);
+        }
+        self
+    }
+
     /// A damaged file without numbers.
     pub fn damaged(path: &Path, tensor: Option<&str>, defect: Defect) -> Self {
         Self::Corrupt(Box::new(Damage {

@@ -21,6 +21,7 @@ const MOST_CAUSES: usize = 8;
 pub struct Ended {
     phase: aq_core::Phase,
     elapsed_ms: u64,
+    layer: Option<String>,
     partial: Option<PartialReport>,
     notices: Vec<Numbered>,
 }
@@ -29,7 +30,7 @@ impl Ended {
     /// Of a job.
     pub fn of(control: &Control) -> Self {
         let (ledger, phase, elapsed_ms) = (&control.ledger, control.phase(), control.elapsed_ms());
-        Self { phase, elapsed_ms, partial: ledger.partial(), notices: ledger.notices() }
+        Self { phase, elapsed_ms, layer: ledger.at_layer(), partial: ledger.partial(), notices: ledger.notices() }
     }
 }
 
@@ -143,7 +144,7 @@ fn details(error: &QuantError) -> Value {
                 WorkFailure::AlreadyQuantized { .. } => "already-quantized",
             },
         }),
-        QuantError::Io { op, path, attempts, source } => {
+        QuantError::Io { op, path, attempts, source, .. } => {
             json!({"path": path, "op": op.as_str(), "errno": errno_name(source), "attempts": attempts})
         }
         QuantError::Arrow { path, .. } | QuantError::Parquet { path, .. } => json!({"path": path}),
@@ -225,7 +226,6 @@ fn context(error: &QuantError, call: &Call, ended: &Ended) -> ErrorContext {
         QuantError::ModelNotFound { path, .. }
         | QuantError::Metadata { path, .. }
         | QuantError::UnknownModality { path, .. }
-        | QuantError::Io { path, .. }
         | QuantError::Serde { path, .. }
         | QuantError::Arrow { path, .. }
         | QuantError::Parquet { path, .. }
@@ -234,6 +234,7 @@ fn context(error: &QuantError, call: &Call, ended: &Ended) -> ErrorContext {
         | QuantError::OutOfDisk { path, .. }
         | QuantError::ResumeMismatch { path, .. }
         | QuantError::OutputBusy { path, .. } => (text(path), None, None),
+        QuantError::Io { path, offset, .. } => (text(path), None, *offset),
         QuantError::QuantizationFailed { path, layer, .. } => (text(path), layer.clone(), None),
         QuantError::UnsupportedDtype { path, tensor, .. } | QuantError::NonFiniteWeights { path, tensor, .. } => {
             (text(path), Some(tensor.clone()), None)
@@ -264,7 +265,7 @@ fn context(error: &QuantError, call: &Call, ended: &Ended) -> ErrorContext {
         output_path: call.output_path.clone(),
         file,
         offset,
-        layer,
+        layer: layer.or_else(|| ended.layer.clone()),
         device,
         attempt,
     }

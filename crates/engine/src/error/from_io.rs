@@ -23,7 +23,7 @@ impl From<IoError> for QuantError {
                 Self::OutOfDisk { path, required: 0, available: None, source: Some(source) }
             }
             IoError::File { source, .. } if errno::name(&source) == "ENOMEM" => refused(0),
-            IoError::File { op, path, attempts, source } => Self::Io { op, path, attempts, source },
+            IoError::File { op, path, offset, attempts, source } => Self::Io { op, path, offset, attempts, source },
             IoError::OutOfMemory { requested } => refused(requested),
             // Where the stop was noticed, the job's phase and clocks are not known: whoever ends the job fills them in.
             IoError::Stopped(StopSource::Caller | StopSource::Teardown) => {

@@ -168,7 +168,7 @@ pub enum QuantError {
     #[error("{} cannot be quantized", path.display())]
     QuantizationFailed { path: PathBuf, layer: Option<String>, failure: WorkFailure },
     #[error("{} {} failed", op.as_str(), path.display())]
-    Io { op: IoOp, path: PathBuf, attempts: u32, source: io::Error },
+    Io { op: IoOp, path: PathBuf, offset: Option<u64>, attempts: u32, source: io::Error },
     #[error("{} is no sound Arrow file", path.display())]
     Arrow { path: PathBuf, source: aq_io::calibration::ArrowError },
     #[error("{} is no sound Parquet file", path.display())]

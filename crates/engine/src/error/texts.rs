@@ -69,7 +69,7 @@ pub fn texts(error: &QuantError) -> Texts {
             },
         ),
         QuantError::QuantizationFailed { path, layer, failure } => work(path, layer.as_deref(), failure),
-        QuantError::Io { op, path, attempts, source } => system::io(*op, path, *attempts, source),
+        QuantError::Io { op, path, attempts, source, .. } => system::io(*op, path, *attempts, source),
         QuantError::Arrow { path, source } => one(format!("Arrow error in {}: {}.", path_text(path), library_reason(source)), hint),
         QuantError::Parquet { path, source } => one(format!("Parquet error in {}: {}.", path_text(path), library_reason(source)), hint),
         QuantError::Serde { path, line, column, source } => {

@@ -97,7 +97,7 @@ impl Judge {
 
     fn cut_groups(&mut self, config: &ResolvedConfig, control: &Control) -> Result<(), QuantError> {
         if !config.enable_time_aware {
-            self.groups = vec![0..self.steps.len()];
+            self.groups.push(0..self.steps.len());
             return Ok(());
         }
         // Mean squares of each layer's inputs, as parts of their sum over time: what drifts counts, not how large a layer's inputs are.

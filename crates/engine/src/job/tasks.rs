@@ -110,7 +110,7 @@ pub fn encode_all(
                 _ => run_task(job, task, index, journal),
             };
             if let Err(error) = &result {
-                job.fail(index, &task.shard.shard.header.tensors[task.tensor].name, error);
+                job.fail(index, &name_of(job, task), error);
             }
             Some(result)
         })
@@ -129,6 +129,14 @@ pub fn encode_all(
     }
     let lost = || QuantError::Internal { message: "a planned layer was not encoded".into(), location: None, panic: false };
     ends.into_iter().collect::<Option<_>>().ok_or_else(lost)
+}
+
+/// The layer's name as reports have it, or the tensor's.
+fn name_of(job: &JobContext<'_>, task: &Task<'_>) -> String {
+    match task.shard.plan[task.tensor] {
+        TensorPlan::Quantize(i) => job.plan.layers[i].name.clone(),
+        TensorPlan::Carry => task.shard.shard.header.tensors[task.tensor].name.clone(),
+    }
 }
 
 fn run_task(job: &JobContext<'_>, task: &Task<'_>, index: usize, journal: &Journal) -> TaskEnd {

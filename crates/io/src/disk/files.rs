@@ -82,7 +82,8 @@ impl Disk {
                 let rest = &mut buffer[done..];
                 let end = if short { rest.len().div_ceil(2) } else { rest.len() };
                 Ok(os::read_at(file, &mut rest[..end], offset + done as u64)?)
-            })?;
+            });
+            let n = n.map_err(|e| e.at(offset + done as u64))?;
             if n == 0 {
                 break;
             }
@@ -112,14 +113,15 @@ impl Disk {
     pub fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> Result<(), IoError> {
         let mut done = 0;
         while done < bytes.len() {
-            done += self.run(IoOp::Write, path, |short| {
+            let written = self.run(IoOp::Write, path, |short| {
                 let rest = &bytes[done..];
                 let end = if short { rest.len().div_ceil(2) } else { rest.len() };
                 match os::write_at(file, &rest[..end], offset + done as u64)? {
                     0 => Err(Failed::System(io::ErrorKind::WriteZero.into())),
                     n => Ok(n),
                 }
-            })?;
+            });
+            done += written.map_err(|e| e.at(offset + done as u64))?;
         }
         Ok(())
     }

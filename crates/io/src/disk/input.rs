@@ -75,7 +75,8 @@ impl InputFile {
                 let end = if short { rest.len().div_ceil(2) } else { rest.len() };
                 let read = os::read_at(&self.file.read().unwrap_or_else(PoisonError::into_inner), &mut rest[..end], offset + done as u64);
                 read.or_else(|e| self.failed(e))
-            })?;
+            });
+            let n = n.map_err(|e| e.at(offset + done as u64))?;
             if n == 0 {
                 return Err(IoError::damaged(&self.path, None, Defect::ChangedWhileReading));
             }

@@ -127,7 +127,7 @@ impl Disk {
             let repeatable = limits.any_error || errno::class(&error) == ErrnoClass::Transient;
             let wait = (repeatable && attempts < limits.attempts).then(|| delay(&limits, attempts, (self.0.uniform)()));
             let Some(wait) = wait.filter(|&wait| self.budget(wait)) else {
-                return Err(IoError::File { op, path: path.to_path_buf(), attempts, source: error });
+                return Err(IoError::File { op, path: path.to_path_buf(), offset: None, attempts, source: error });
             };
             self.0.watch.retried(Retried {
                 op: op.as_str(),
