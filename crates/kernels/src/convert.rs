@@ -1,5 +1,6 @@
 //! Between file bytes (little-endian) and f32 rows.
 
+use crate::level::{Level, at_level};
 use aq_core::{Dtype, ScaleDtype};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -12,7 +13,20 @@ const STEP: usize = 512;
 /// # Panics
 /// If the lengths disagree or the dtype is not a float: the caller's invariant.
 pub fn to_f32(bytes: &[u8], dtype: Dtype, out: &mut [f32]) {
+    to_f32_at(Level::current(), bytes, dtype, out);
+}
+
+/// [`to_f32`] at a level.
+///
+/// # Panics
+/// As [`to_f32`] does.
+pub fn to_f32_at(level: Level, bytes: &[u8], dtype: Dtype, out: &mut [f32]) {
     assert_eq!(bytes.len(), out.len() * dtype.size());
+    at_level!(level, read, (bytes: &[u8], dtype: Dtype, out: &mut [f32]) -> ());
+}
+
+#[inline(always)]
+fn read(bytes: &[u8], dtype: Dtype, out: &mut [f32]) {
     match dtype {
         Dtype::F32 => {
             for (b, o) in bytes.as_chunks::<4>().0.iter().zip(out) {
@@ -77,6 +91,12 @@ pub fn all_finite(bytes: &[u8], dtype: Dtype, floats: &mut Vec<f32>) -> bool {
 
 /// Index of the first NaN or infinity.
 pub fn first_non_finite(values: &[f32]) -> Option<usize> {
+    let level = Level::current();
+    at_level!(level, find_non_finite, (values: &[f32]) -> Option<usize>)
+}
+
+#[inline(always)]
+fn find_non_finite(values: &[f32]) -> Option<usize> {
     // A block is finite exactly when no exponent is all ones; the whole-block test vectorises, the search does not.
     const EXPONENT: u32 = 0x7f80_0000;
     let bad = |v: &f32| v.to_bits() & EXPONENT == EXPONENT;

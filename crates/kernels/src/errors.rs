@@ -1,5 +1,7 @@
 //! Error sums of one row, in f64: element `i` in lane `i % 8`, folded 8 -> 4 -> 2 -> 1.
 
+use crate::level::{Level, at_level};
+
 const LANES: usize = 8;
 
 /// Sums over one row of original `w` and decoded `v`.
@@ -20,20 +22,12 @@ pub struct RowSums {
 impl RowSums {
     /// Of one row; the slices have equal length.
     pub fn of(w: &[f32], v: &[f32]) -> Self {
-        let (mut ww, mut vv, mut wv, mut ee) = ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        let mut max_abs = 0.0;
-        for (w, v) in w.chunks(LANES).zip(v.chunks(LANES)) {
-            for (j, (&w, &v)) in w.iter().zip(v).enumerate() {
-                let (w, v) = (f64::from(w), f64::from(v));
-                let d = w - v;
-                ww[j] += w * w;
-                vv[j] += v * v;
-                wv[j] += w * v;
-                ee[j] += d * d;
-                max_abs = f64::max(max_abs, d.abs());
-            }
-        }
-        Self { ww: fold(ww), vv: fold(vv), wv: fold(wv), ee: fold(ee), max_abs }
+        Self::of_at(Level::current(), w, v)
+    }
+
+    /// [`RowSums::of`] at a level.
+    pub fn of_at(level: Level, w: &[f32], v: &[f32]) -> Self {
+        at_level!(level, row_sums, (w: &[f32], v: &[f32]) -> RowSums)
     }
 
     /// Adds the next row: rows are added one after another, so the total does not depend on how they were cut into blocks.
@@ -68,6 +62,35 @@ impl RowSums {
     }
 }
 
+#[inline(always)]
+fn row_sums(w: &[f32], v: &[f32]) -> RowSums {
+    let mut sums = [[0.0; LANES]; 4];
+    let mut most = [0.0; LANES];
+    let ((blocks_w, rest_w), (blocks_v, rest_v)) = (w.as_chunks::<LANES>(), v.as_chunks::<LANES>());
+    for (w, v) in blocks_w.iter().zip(blocks_v) {
+        for j in 0..LANES {
+            add(f64::from(w[j]), f64::from(v[j]), j, &mut sums, &mut most);
+        }
+    }
+    for (j, (&w, &v)) in rest_w.iter().zip(rest_v).enumerate() {
+        add(f64::from(w), f64::from(v), j, &mut sums, &mut most);
+    }
+    let [ww, vv, wv, ee] = sums;
+    let max_abs = most.iter().fold(0.0, |m, &v| if v > m { v } else { m });
+    RowSums { ww: fold(ww), vv: fold(vv), wv: fold(wv), ee: fold(ee), max_abs }
+}
+
+#[inline(always)]
+fn add(w: f64, v: f64, j: usize, sums: &mut [[f64; LANES]; 4], most: &mut [f64; LANES]) {
+    let d = w - v;
+    sums[0][j] += w * w;
+    sums[1][j] += v * v;
+    sums[2][j] += w * v;
+    sums[3][j] += d * d;
+    most[j] = if d.abs() > most[j] { d.abs() } else { most[j] };
+}
+
+#[inline(always)]
 fn fold(mut a: [f64; LANES]) -> f64 {
     let mut half = LANES / 2;
     while half > 0 {

@@ -5,7 +5,7 @@
 //! `k = sum (w - mean)^2 / sum (w - mean)(w^ - mean)`, sums over the row, means of the groups; zeros are re-centred, codes kept.
 
 use crate::group::Params;
-use crate::lanes::{LANES, fold, padded, sum};
+use crate::lanes::{LANES, fold, sum};
 use crate::round::to_stored;
 use aq_core::ScaleDtype;
 
@@ -19,27 +19,29 @@ pub struct GroupMoments {
 }
 
 /// Moments of a group from its values and codes. `middle`: the code of 0 in a symmetric scheme, whose moments are around 0 instead of the means.
-pub fn moments(w: &[f32], q: &[f32], params: Params, middle: Option<f32>, scratch: &mut Vec<f32>) -> GroupMoments {
-    let n = padded(w.len());
-    let mean = |x: &[f32], scratch: &mut Vec<f32>| {
-        scratch.clear();
-        scratch.extend_from_slice(x);
-        scratch.resize(n, 0.0);
-        sum(scratch) / x.len() as f32
-    };
-    let (mean_w, mean_q) = middle.map_or_else(|| (mean(w, scratch), mean(q, scratch)), |middle| (0.0, middle));
+#[inline(always)]
+pub fn moments(w: &[f32], q: &[f32], params: Params, middle: Option<f32>) -> GroupMoments {
+    let mean = |x: &[f32]| sum(x) / x.len() as f32;
+    let (mean_w, mean_q) = middle.map_or_else(|| (mean(w), mean(q)), |middle| (0.0, middle));
     let (mut own, mut cross) = ([0.0; LANES], [0.0; LANES]);
-    for (w, q) in w.chunks(LANES).zip(q.chunks(LANES)) {
-        for (j, (w, q)) in w.iter().zip(q).enumerate() {
-            let d = w - mean_w;
+    let ((blocks_w, rest_w), (blocks_q, rest_q)) = (w.as_chunks::<LANES>(), q.as_chunks::<LANES>());
+    for (w, q) in blocks_w.iter().zip(blocks_q) {
+        for j in 0..LANES {
+            let d = w[j] - mean_w;
             own[j] += d * d;
-            cross[j] += d * (q - mean_q) * params.scale;
+            cross[j] += d * (q[j] - mean_q) * params.scale;
         }
+    }
+    for (j, (w, q)) in rest_w.iter().zip(rest_q).enumerate() {
+        let d = w - mean_w;
+        own[j] += d * d;
+        cross[j] += d * (q - mean_q) * params.scale;
     }
     GroupMoments { mean_w, mean_q, own: fold(&own), cross: fold(&cross) }
 }
 
 /// Stretches the scales of one row; bounded to 0.5..=2, and left alone where a result would not be finite in its stored type.
+#[inline(always)]
 pub fn stretch(moments: &[GroupMoments], params: &mut [Params], symmetric: bool, dtype: ScaleDtype) {
     let (own, cross) = moments.iter().fold((0.0, 0.0), |(a, b), m| (a + f64::from(m.own), b + f64::from(m.cross)));
     if !(cross > 0.0 && own.is_finite() && cross.is_finite()) {

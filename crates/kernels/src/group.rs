@@ -18,6 +18,7 @@ pub struct Params {
 
 impl Params {
     /// Of a group whose values are all `value` as far as the stored type can tell: code 0 everywhere.
+    #[inline(always)]
     pub fn constant(value: f32, dtype: ScaleDtype) -> Self {
         Self { scale: 1.0, zero: to_stored(value, dtype) }
     }
@@ -25,6 +26,7 @@ impl Params {
 
 /// Range of the group over `max` steps, zero at the minimum; both rounded to the stored type, the scale against the rounded zero so that
 /// the maximum keeps its code.
+#[inline(always)]
 pub fn asymmetric(w: &[f32], max: f32, dtype: ScaleDtype) -> Params {
     let (lo, hi) = min_max(w);
     let zero = to_stored(lo, dtype);
@@ -33,6 +35,7 @@ pub fn asymmetric(w: &[f32], max: f32, dtype: ScaleDtype) -> Params {
 }
 
 /// Largest magnitude over the largest positive code, `2^(b-1) - 1`.
+#[inline(always)]
 pub fn symmetric(w: &[f32], largest: f32, dtype: ScaleDtype) -> Params {
     let (lo, hi) = min_max(w);
     let most = if -lo > hi { -lo } else { hi };

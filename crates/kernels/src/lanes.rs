@@ -3,6 +3,8 @@
 //! Slices are cut into whole blocks of 16; callers pad with weight 0, which leaves every sum as it is. The order is that of one AVX-512
 //! register, two AVX registers or four of SSE or NEON, so each of them reproduces it without shuffling.
 
+use std::array::from_fn;
+
 /// Elements of one block.
 pub const LANES: usize = 16;
 
@@ -10,16 +12,11 @@ pub const LANES: usize = 16;
 pub type Acc = [f32; LANES];
 
 /// Folds the lanes.
+#[inline(always)]
 pub fn fold(acc: &Acc) -> f32 {
-    let mut a = *acc;
-    let mut half = LANES / 2;
-    while half > 0 {
-        for j in 0..half {
-            a[j] += a[j + half];
-        }
-        half /= 2;
-    }
-    a[0]
+    let eight: [f32; 8] = from_fn(|j| acc[j] + acc[j + 8]);
+    let four: [f32; 4] = from_fn(|j| eight[j] + eight[j + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 /// The least multiple of [`LANES`] that holds `n` elements.
@@ -28,6 +25,7 @@ pub const fn padded(n: usize) -> usize {
 }
 
 /// `sum w_i * x_i` for padded slices of equal length.
+#[inline(always)]
 pub fn dot(w: &[f32], x: &[f32]) -> f32 {
     let mut acc = [0.0; LANES];
     for (w, x) in w.chunks_exact(LANES).zip(x.chunks_exact(LANES)) {
@@ -38,37 +36,48 @@ pub fn dot(w: &[f32], x: &[f32]) -> f32 {
     fold(&acc)
 }
 
-/// `sum x_i` of a padded slice.
+/// `sum x_i` of a slice of any length; what it lacks to whole blocks counts as 0.
+#[inline(always)]
 pub fn sum(x: &[f32]) -> f32 {
     let mut acc = [0.0; LANES];
-    for x in x.chunks_exact(LANES) {
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    for x in blocks {
         for j in 0..LANES {
             acc[j] += x[j];
         }
     }
+    for (a, x) in acc.iter_mut().zip(rest) {
+        *a += x;
+    }
     fold(&acc)
 }
 
-/// Least and largest element of a non-empty slice of any length; NaN is the caller's to exclude.
+/// Least and largest element of a non-empty slice of any length; NaN is the caller's to exclude. Of zeros of both signs the one met first
+/// in lane order is taken, folded as sums are.
+#[inline(always)]
 pub fn min_max(x: &[f32]) -> (f32, f32) {
     let mut lo = [f32::INFINITY; LANES];
     let mut hi = [f32::NEG_INFINITY; LANES];
-    let blocks = x.chunks_exact(LANES);
-    let rest = blocks.remainder();
+    let (blocks, rest) = x.as_chunks::<LANES>();
     for x in blocks {
         for j in 0..LANES {
             lo[j] = if x[j] < lo[j] { x[j] } else { lo[j] };
             hi[j] = if x[j] > hi[j] { x[j] } else { hi[j] };
         }
     }
-    let (mut least, mut most) = (f32::INFINITY, f32::NEG_INFINITY);
-    for &v in lo.iter().chain(rest) {
-        least = if v < least { v } else { least };
+    for (j, &x) in rest.iter().enumerate() {
+        lo[j] = if x < lo[j] { x } else { lo[j] };
+        hi[j] = if x > hi[j] { x } else { hi[j] };
     }
-    for &v in hi.iter().chain(rest) {
-        most = if v > most { v } else { most };
+    let mut half = LANES / 2;
+    while half > 0 {
+        for j in 0..half {
+            lo[j] = if lo[j + half] < lo[j] { lo[j + half] } else { lo[j] };
+            hi[j] = if hi[j + half] > hi[j] { hi[j + half] } else { hi[j] };
+        }
+        half /= 2;
     }
-    (least, most)
+    (lo[0], hi[0])
 }
 
 #[cfg(test)]

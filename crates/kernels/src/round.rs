@@ -1,14 +1,40 @@
 //! Rounding: to stored types, and to codes.
 
 use aq_core::ScaleDtype;
-use half::{bf16, f16};
 
 /// `x` as it will be read back from its stored type; round half to even, overflow to infinity.
+#[inline(always)]
 pub fn to_stored(x: f32, dtype: ScaleDtype) -> f32 {
     match dtype {
-        ScaleDtype::Bf16 => bf16::from_f32(x).to_f32(),
-        ScaleDtype::F16 => f16::from_f32(x).to_f32(),
+        ScaleDtype::Bf16 => to_bf16(x),
+        ScaleDtype::F16 => to_f16(x),
         ScaleDtype::F32 => x,
+    }
+}
+
+/// Drops the lower half of the bits, half to even; a carry out of the mantissa goes where it belongs, up to infinity.
+#[inline(always)]
+fn to_bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    if x.is_nan() { x } else { f32::from_bits((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff_0000) }
+}
+
+/// Rounds to IEEE half and back.
+#[inline(always)]
+fn to_f16(x: f32) -> f32 {
+    const LEAST_NORMAL: f32 = 1.0 / 16384.0; // 2^-14
+    const BEYOND: f32 = 65520.0; // half way between the largest half and what would come next
+    // A float near 1/2 has steps of 2^-24, those of subnormal halves.
+    const STEPS: f32 = 0.5;
+    let (bits, magnitude) = (x.to_bits(), x.abs());
+    if x.is_nan() {
+        x
+    } else if magnitude >= BEYOND {
+        f32::INFINITY.copysign(x)
+    } else if magnitude < LEAST_NORMAL {
+        ((magnitude + STEPS) - STEPS).copysign(x)
+    } else {
+        f32::from_bits((bits + 0xfff + ((bits >> 13) & 1)) & !0x1fff)
     }
 }
 
@@ -16,7 +42,7 @@ pub fn to_stored(x: f32, dtype: ScaleDtype) -> f32 {
 const MAGIC: f32 = 8_388_608.0;
 
 /// The code of `t = (w - zero) / scale`: clamped to `0..=max` and rounded half to even. NaN gives 0.
-#[inline]
+#[inline(always)]
 pub fn code(t: f32, max: f32) -> f32 {
     // Clamped first, so that the trick's range holds; the comparisons send NaN to 0.
     let t = if t > 0.0 { t } else { 0.0 };
@@ -24,9 +50,44 @@ pub fn code(t: f32, max: f32) -> f32 {
     (t + MAGIC) - MAGIC
 }
 
+/// The byte of a code, which is a whole number in 0..=255.
+#[inline(always)]
+pub fn byte(code: f32) -> u8 {
+    // The last bits of a number just above 2^23 are the number itself.
+    (code + MAGIC).to_bits() as u8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::{bf16, f16};
+
+    #[test]
+    fn rounding_is_that_of_another_library() {
+        let mut bits = 0u32;
+        loop {
+            let x = f32::from_bits(bits);
+            for (mine, theirs) in [(to_bf16(x), bf16::from_f32(x).to_f32()), (to_f16(x), f16::from_f32(x).to_f32())] {
+                assert!(mine.to_bits() == theirs.to_bits() || (mine.is_nan() && theirs.is_nan()), "{x:e}: {mine:e} {theirs:e}");
+            }
+            // Steps that are no multiple of what is rounded away, and every value that is half way.
+            let (next, over) = bits.overflowing_add(0x0000_0357);
+            for half_way in [(next & 0xffff_0000) | 0x8000, (next & 0xffff_e000) | 0x1000] {
+                let x = f32::from_bits(half_way);
+                assert!(x.is_nan() || to_bf16(x).to_bits() == bf16::from_f32(x).to_f32().to_bits(), "{x:e}");
+                assert!(x.is_nan() || to_f16(x).to_bits() == f16::from_f32(x).to_f32().to_bits(), "{x:e}");
+            }
+            if over {
+                break;
+            }
+            bits = next;
+        }
+    }
+
+    #[test]
+    fn bytes_of_codes() {
+        assert!((0..=255).all(|i| byte(i as f32) == i as u8));
+    }
 
     #[test]
     fn codes_round_half_to_even_and_stay_in_range() {

@@ -6,7 +6,8 @@
 
 use crate::gain::{GroupMoments, moments, stretch};
 use crate::group::{self, Params};
-use crate::round::code;
+use crate::level::{Level, at_level};
+use crate::round::{byte, code};
 use crate::search::{self, GroupBuffers};
 use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme};
 
@@ -45,7 +46,6 @@ pub struct Scratch {
     params: Vec<Params>,
     moments: Vec<GroupMoments>,
     group: GroupBuffers,
-    padded: Vec<f32>,
 }
 
 /// Encodes and decodes the rows of one layer.
@@ -68,17 +68,55 @@ impl RowCodec {
     /// # Panics
     /// If a length disagrees with the geometry: the caller's invariant.
     pub fn encode(&self, row: &[f32], scratch: &mut Scratch, codes: &mut [u8], scales: &mut [f32], zeros: &mut [f32]) -> RowFlags {
+        self.encode_at(Level::current(), row, scratch, codes, scales, zeros)
+    }
+
+    /// [`RowCodec::encode`] at a level.
+    ///
+    /// # Panics
+    /// As [`RowCodec::encode`] does.
+    pub fn encode_at(
+        &self,
+        level: Level,
+        row: &[f32],
+        scratch: &mut Scratch,
+        codes: &mut [u8],
+        scales: &mut [f32],
+        zeros: &mut [f32],
+    ) -> RowFlags {
         let g = self.geometry;
         assert!(row.len() == g.row() && codes.len() == g.row());
         assert!(scales.len() == g.scales_per_row() && zeros.len() == g.scales_per_row());
+        let codec = self;
+        at_level!(level, RowCodec::encode_row, (
+            codec: &RowCodec,
+            row: &[f32],
+            scratch: &mut Scratch,
+            codes: &mut [u8],
+            scales: &mut [f32],
+            zeros: &mut [f32],
+        ) -> RowFlags)
+    }
+
+    #[inline(always)]
+    fn encode_row(&self, row: &[f32], scratch: &mut Scratch, codes: &mut [u8], scales: &mut [f32], zeros: &mut [f32]) -> RowFlags {
+        let g = self.geometry;
         self.arrange(row, &mut scratch.canonical);
         self.fit(scratch);
         self.assign(scratch);
         if self.scheme.method == Method::Mse && self.tuning.gain && self.scheme.bits != BitWidth::Eight {
             self.restore_gain(scratch);
         }
-        for (channel, tap, index) in self.order() {
-            codes[index] = scratch.codes[tap * g.channels + channel] as u8;
+        if g.taps == 1 {
+            for (to, from) in codes.iter_mut().zip(&scratch.codes) {
+                *to = byte(*from);
+            }
+        } else {
+            for (channel, codes) in codes.chunks_exact_mut(g.taps).enumerate() {
+                for (tap, to) in codes.iter_mut().enumerate() {
+                    *to = byte(scratch.codes[tap * g.channels + channel]);
+                }
+            }
         }
         let mut flags = RowFlags::default();
         for (i, p) in scratch.params.iter().enumerate() {
@@ -95,10 +133,37 @@ impl RowCodec {
     /// # Panics
     /// If a length disagrees with the geometry: the caller's invariant.
     pub fn decode(&self, codes: &[u8], scales: &[f32], zeros: &[f32], out: &mut [f32]) {
+        self.decode_at(Level::current(), codes, scales, zeros, out);
+    }
+
+    /// [`RowCodec::decode`] at a level.
+    ///
+    /// # Panics
+    /// As [`RowCodec::decode`] does.
+    pub fn decode_at(&self, level: Level, codes: &[u8], scales: &[f32], zeros: &[f32], out: &mut [f32]) {
         let g = self.geometry;
         assert!(codes.len() == g.row() && out.len() == g.row() && scales.len() == g.scales_per_row());
+        let codec = self;
+        at_level!(level, RowCodec::decode_row, (codec: &RowCodec, codes: &[u8], scales: &[f32], zeros: &[f32], out: &mut [f32]) -> ());
+    }
+
+    #[inline(always)]
+    fn decode_row(&self, codes: &[u8], scales: &[f32], zeros: &[f32], out: &mut [f32]) {
+        let g = self.geometry;
         let middle = (1u32 << (self.scheme.bits.bits() - 1)) as f32;
         let symmetric = self.scheme.symmetric();
+        if g.taps == 1 {
+            for (group, (codes, out)) in codes.chunks_exact(g.group).zip(out.chunks_exact_mut(g.group)).enumerate() {
+                let scale = scales[group];
+                if symmetric {
+                    codes.iter().zip(out).for_each(|(c, o)| *o = (f32::from(*c) - middle) * scale);
+                } else {
+                    let zero = zeros[group];
+                    codes.iter().zip(out).for_each(|(c, o)| *o = f32::from(*c) * scale + zero);
+                }
+            }
+            return;
+        }
         let stride = g.group * g.taps;
         for (group, (codes, out)) in codes.chunks_exact(stride).zip(out.chunks_exact_mut(stride)).enumerate() {
             let base = group * g.taps;
@@ -111,24 +176,23 @@ impl RowCodec {
         }
     }
 
-    /// Source index of every (channel, tap).
-    fn order(&self) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
-        let (channels, taps) = (self.geometry.channels, self.geometry.taps);
-        (0..channels).flat_map(move |c| (0..taps).map(move |t| (c, t, c * taps + t)))
-    }
-
+    #[inline(always)]
     fn arrange(&self, row: &[f32], canonical: &mut Vec<f32>) {
         canonical.clear();
         if self.geometry.taps == 1 {
             canonical.extend_from_slice(row);
             return;
         }
+        let (channels, taps) = (self.geometry.channels, self.geometry.taps);
         canonical.resize(row.len(), 0.0);
-        for (channel, tap, index) in self.order() {
-            canonical[tap * self.geometry.channels + channel] = row[index];
+        for (channel, row) in row.chunks_exact(taps).enumerate() {
+            for (tap, value) in row.iter().enumerate() {
+                canonical[tap * channels + channel] = *value;
+            }
         }
     }
 
+    #[inline(always)]
     fn fit(&self, s: &mut Scratch) {
         let Scheme { bits, method, scale_dtype, .. } = self.scheme;
         let by_magnitude = bits == BitWidth::Two && self.tuning.magnitude;
@@ -143,6 +207,7 @@ impl RowCodec {
         }
     }
 
+    #[inline(always)]
     fn assign(&self, s: &mut Scratch) {
         let max = self.scheme.bits.max_code() as f32;
         let middle = if self.scheme.symmetric() { f32::midpoint(max, 1.0) } else { 0.0 };
@@ -153,17 +218,19 @@ impl RowCodec {
         }
     }
 
+    #[inline(always)]
     fn restore_gain(&self, s: &mut Scratch) {
         let symmetric = self.scheme.symmetric();
         let middle = symmetric.then_some((1u32 << (self.scheme.bits.bits() - 1)) as f32);
         let n = self.geometry.group;
         s.moments.clear();
         for ((w, q), p) in s.canonical.chunks_exact(n).zip(s.codes.chunks_exact(n)).zip(&s.params) {
-            s.moments.push(moments(w, q, *p, middle, &mut s.padded));
+            s.moments.push(moments(w, q, *p, middle));
         }
         stretch(&s.moments, &mut s.params, symmetric, self.scheme.scale_dtype);
     }
 
+    #[inline(always)]
     fn note(&self, p: Params, at: usize, flags: &mut RowFlags) {
         let beyond = !(p.scale.is_finite() && p.zero.is_finite());
         if self.scheme.scale_dtype == ScaleDtype::F16 {

@@ -62,6 +62,8 @@ struct Group<'a> {
     sww: f32,
     max: f32,
     dtype: ScaleDtype,
+    /// Some weight is not 1.
+    weighted: bool,
 }
 
 /// What a pass finds: the least-squares parameters for its codes, relative to the mean, and the error there.
@@ -80,7 +82,8 @@ struct Best {
 
 impl GroupBuffers {
     /// Weights of the errors: 1, or the distance from the group's mean (`by_magnitude`: what makes 2 bits safe without data).
-    fn fill(&mut self, w: &[f32], by_magnitude: bool) {
+    #[inline(always)]
+    fn fill(&mut self, w: &[f32], (lo, hi): (f32, f32), by_magnitude: bool) {
         let n = padded(w.len());
         self.w.clear();
         self.w.extend_from_slice(w);
@@ -90,7 +93,8 @@ impl GroupBuffers {
         if by_magnitude {
             let mean = sum(&self.w) / w.len() as f32;
             // A floor keeps values near the mean from having no say at all.
-            let floor = 1e-3 * (w.iter().fold(0.0, |m: f32, v| m.max((v - mean).abs())));
+            let (below, above) = ((lo - mean).abs(), (hi - mean).abs());
+            let floor = 1e-3 * if above > below { above } else { below };
             for (h, v) in self.h.iter_mut().zip(w) {
                 *h = (v - mean).abs() + floor;
             }
@@ -99,6 +103,7 @@ impl GroupBuffers {
         }
     }
 
+    #[inline(always)]
     fn centre(&mut self, n: usize, zero_free: bool) -> (f32, f32, f32) {
         let s1 = sum(&self.h);
         let mean = if zero_free { 0.0 } else { dot(&self.h, &self.w) / s1 };
@@ -112,6 +117,7 @@ impl GroupBuffers {
 }
 
 /// Scale and zero of the group `w`, at least as good (in the weighted squared error) as min/max. Values must be finite.
+#[inline(always)]
 pub fn asymmetric(w: &[f32], bits: BitWidth, dtype: ScaleDtype, by_magnitude: bool, buffers: &mut GroupBuffers) -> Params {
     let max = bits.max_code() as f32;
     let start = group::asymmetric(w, max, dtype);
@@ -119,12 +125,22 @@ pub fn asymmetric(w: &[f32], bits: BitWidth, dtype: ScaleDtype, by_magnitude: bo
     if lo >= hi {
         return start;
     }
-    buffers.fill(w, by_magnitude);
+    buffers.fill(w, (lo, hi), by_magnitude);
     let (mean, s1, sww) = buffers.centre(w.len(), false);
     if !(s1.is_finite() && sww.is_finite() && sww > f32::MIN_POSITIVE) {
         return start; // energies beyond f32 cannot be compared
     }
-    let g = Group { w: &buffers.w, h: &buffers.h, hw: &buffers.hw, mean, s1, sww, max, dtype };
+    let g = Group {
+        w: &buffers.w,
+        h: &buffers.h,
+        hw: &buffers.hw,
+        mean,
+        s1,
+        sww,
+        max,
+        dtype,
+        weighted: by_magnitude || !w.len().is_multiple_of(LANES),
+    };
     let mut best = Best { params: start, error: f32::INFINITY };
     g.rounded(Fit { scale: start.scale, zero: start.zero - mean, error: 0.0 }, &mut best);
 
@@ -147,6 +163,7 @@ pub fn asymmetric(w: &[f32], bits: BitWidth, dtype: ScaleDtype, by_magnitude: bo
     best.params
 }
 
+#[inline(always)]
 fn better(best: &mut Option<Fit>, fit: Fit) {
     if best.is_none_or(|b| fit.error < b.error) {
         *best = Some(fit);
@@ -155,20 +172,32 @@ fn better(best: &mut Option<Fit>, fit: Fit) {
 
 impl Group<'_> {
     /// Codes for a candidate, not rounded to the stored type; the least-squares parameters for them.
+    #[inline(always)]
     fn pass(&self, scale: f32, zero: f32) -> Fit {
+        // With weights of 1 the products are the values themselves, bit for bit.
+        if self.weighted { self.pass_of::<true>(scale, zero) } else { self.pass_of::<false>(scale, zero) }
+    }
+
+    #[inline(always)]
+    fn pass_of<const WEIGHTED: bool>(&self, scale: f32, zero: f32) -> Fit {
         let scale = if scale > LEAST_SCALE { scale } else { LEAST_SCALE };
         let inverse = 1.0 / scale;
         let (mut sq, mut sqq, mut sqw): (Acc, Acc, Acc) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
         for ((w, h), hw) in self.w.chunks_exact(LANES).zip(self.h.chunks_exact(LANES)).zip(self.hw.chunks_exact(LANES)) {
             for j in 0..LANES {
                 let q = code((w[j] - zero) * inverse, self.max);
-                let hq = h[j] * q;
+                let hq = if WEIGHTED { h[j] * q } else { q };
                 sq[j] += hq;
                 sqq[j] += hq * q;
-                sqw[j] += hw[j] * q;
+                sqw[j] += if WEIGHTED { hw[j] } else { w[j] } * q;
             }
         }
-        let (sq, sqq, sqw) = (fold(&sq), fold(&sqq), fold(&sqw));
+        self.fit(scale, zero, fold(&sq), fold(&sqq), fold(&sqw))
+    }
+
+    /// The least-squares parameters for codes with these sums.
+    #[inline(always)]
+    fn fit(&self, scale: f32, zero: f32, sq: f32, sqq: f32, sqw: f32) -> Fit {
         // Around the weighted mean sum(h w) = 0, so the fitted zero is -scale * mean(q).
         let variance = sqq - sq * sq / self.s1;
         if variance > 1e-12 * sqq && sqw > 0.0 {
@@ -180,6 +209,7 @@ impl Group<'_> {
     }
 
     /// The same for a candidate rounded to its stored type; enters the contest with its true error.
+    #[inline(always)]
     fn rounded(&self, fit: Fit, best: &mut Best) -> Fit {
         let scale = to_stored(fit.scale, self.dtype);
         // The zero follows the rounded scale: the group's mean error stays 0 but for the zero's own rounding.
@@ -188,22 +218,34 @@ impl Group<'_> {
             return fit;
         }
         let zero = stored - self.mean;
-        let inverse = 1.0 / scale;
-        let mut error: Acc = [0.0; LANES];
-        for (w, h) in self.w.chunks_exact(LANES).zip(self.h.chunks_exact(LANES)) {
-            for j in 0..LANES {
-                let d = w[j] - code((w[j] - zero) * inverse, self.max) * scale - zero;
-                error[j] += h[j] * d * d;
-            }
-        }
-        let error = fold(&error);
+        let (fit, error) = if self.weighted { self.measured_pass::<true>(scale, zero) } else { self.measured_pass::<false>(scale, zero) };
         if error < best.error {
             *best = Best { params: Params { scale, zero: stored }, error };
         }
-        self.pass(scale, zero)
+        fit
+    }
+
+    /// A pass that also measures the true error of its candidate.
+    #[inline(always)]
+    fn measured_pass<const WEIGHTED: bool>(&self, scale: f32, zero: f32) -> (Fit, f32) {
+        let inverse = 1.0 / scale;
+        let (mut sq, mut sqq, mut sqw, mut error) = ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for ((w, h), hw) in self.w.chunks_exact(LANES).zip(self.h.chunks_exact(LANES)).zip(self.hw.chunks_exact(LANES)) {
+            for j in 0..LANES {
+                let q = code((w[j] - zero) * inverse, self.max);
+                let hq = if WEIGHTED { h[j] * q } else { q };
+                sq[j] += hq;
+                sqq[j] += hq * q;
+                sqw[j] += if WEIGHTED { hw[j] } else { w[j] } * q;
+                let d = w[j] - q * scale - zero;
+                error[j] += if WEIGHTED { h[j] * d } else { d } * d;
+            }
+        }
+        (self.fit(scale, zero, fold(&sq), fold(&sqq), fold(&sqw)), fold(&error))
     }
 
     /// A pass of the symmetric scheme: codes `0..=max` stand for `-(max+1)/2 ..= (max-1)/2`; the fit has one unknown.
+    #[inline(always)]
     fn symmetric_pass(&self, scale: f32) -> Fit {
         let scale = if scale > LEAST_SCALE { scale } else { LEAST_SCALE };
         let inverse = 1.0 / scale;
@@ -224,6 +266,7 @@ impl Group<'_> {
         }
     }
 
+    #[inline(always)]
     fn symmetric_rounded(&self, fit: Fit, best: &mut Best) -> Fit {
         let scale = to_stored(fit.scale, self.dtype);
         if !(scale >= LEAST_SCALE && scale.is_finite()) {
@@ -247,6 +290,7 @@ impl Group<'_> {
 }
 
 /// Scale of the group `w` without a zero, at least as good as the largest magnitude over the largest positive code.
+#[inline(always)]
 pub fn symmetric(w: &[f32], bits: BitWidth, dtype: ScaleDtype, by_magnitude: bool, buffers: &mut GroupBuffers) -> Params {
     let largest = (bits.max_code() / 2) as f32;
     let start = group::symmetric(w, largest, dtype);
@@ -255,12 +299,22 @@ pub fn symmetric(w: &[f32], bits: BitWidth, dtype: ScaleDtype, by_magnitude: boo
     if most <= 0.0 {
         return start;
     }
-    buffers.fill(w, by_magnitude);
+    buffers.fill(w, (lo, hi), by_magnitude);
     let (mean, s1, sww) = buffers.centre(w.len(), true);
     if !(s1.is_finite() && sww.is_finite() && sww > f32::MIN_POSITIVE) {
         return start;
     }
-    let g = Group { w: &buffers.w, h: &buffers.h, hw: &buffers.hw, mean, s1, sww, max: bits.max_code() as f32, dtype };
+    let g = Group {
+        w: &buffers.w,
+        h: &buffers.h,
+        hw: &buffers.hw,
+        mean,
+        s1,
+        sww,
+        max: bits.max_code() as f32,
+        dtype,
+        weighted: by_magnitude || !w.len().is_multiple_of(LANES),
+    };
     let mut best = Best { params: start, error: f32::INFINITY };
     g.symmetric_rounded(Fit { scale: start.scale, zero: 0.0, error: 0.0 }, &mut best);
     let mut winner = None;

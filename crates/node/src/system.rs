@@ -17,7 +17,7 @@ pub fn system_info() -> String {
     let memory_limit = aq_io::os::memory_limit();
     let value = json!({
         "version": aq_engine::VERSION,
-        "simd": aq_kernels::LEVEL,
+        "simd": aq_kernels::Level::current().name(),
         "threads": thread_count(0),
         "memoryLimit": memory_limit,
         "devices": devices,

@@ -92,7 +92,7 @@ pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
         backend: BackendReport {
             device: input.compute.name.clone(),
             reason: input.compute.reason.clone(),
-            simd: aq_kernels::LEVEL,
+            simd: aq_kernels::Level::current().name(),
             threads: input.threads,
         },
         components: components(source, plan),
