@@ -8,7 +8,7 @@ import { suggestName } from './suggest.js';
 
 const PREFIX = 'ARROW_QUANT_';
 /** Variables that are read elsewhere and are not options. */
-const NOT_OPTIONS = new Set([`${PREFIX}LOG`, `${PREFIX}LOG_FORMAT`]);
+const NOT_OPTIONS = new Set([`${PREFIX}LOG`, `${PREFIX}LOG_FORMAT`, `${PREFIX}SIMD`]);
 
 /** The variable of an option: `bitWidth` is `ARROW_QUANT_BIT_WIDTH`. */
 export function variableOf(name: string): string {

@@ -1,0 +1,171 @@
+//! One suite for every level of this machine: each gives the bits of the generic one, on random and on awkward rows; and those are the
+//! bits of the golden file, so that another machine can check itself.
+
+use aq_core::{BitWidth, Dtype, Geometry, Method, ScaleDtype, Scheme, ZeroKind};
+use aq_kernels::pack::{pack_at, packed_len, unpack_at};
+use aq_kernels::{Level, RowCodec, RowSums, Scratch, Tuning, convert};
+use std::fmt::Write as _;
+
+/// Numbers without a dependency: the top bits of a linear congruential generator.
+struct Lcg(u64);
+
+impl Lcg {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 40) as f32 / 16_777_216.0 - 0.5) * 2.0
+    }
+
+    /// Bell-shaped, with a few far outside.
+    fn weights(&mut self, n: usize, size: f32) -> Vec<f32> {
+        let mut one = |i: usize| {
+            let bell: f32 = (0..4).map(|_| self.next()).sum();
+            bell * size * if i.is_multiple_of(97) { 20.0 } else { 1.0 }
+        };
+        (0..n).map(&mut one).collect()
+    }
+}
+
+/// Rows of `n` values: random ones of many magnitudes, and those that break careless kernels.
+fn rows(n: usize) -> Vec<Vec<f32>> {
+    let mut random = Lcg(n as u64 + 1);
+    let mut rows: Vec<Vec<f32>> = [1.0, 0.02, 1e-6, 1e-30, 1e20, 3e36].iter().map(|&size| random.weights(n, size)).collect();
+    rows.push(vec![0.0; n]);
+    rows.push(vec![-0.0; n]);
+    rows.push((0..n).map(|i| if i % 2 == 0 { 0.0 } else { -0.0 }).collect());
+    rows.push(vec![0.5; n]);
+    rows.push((0..n).map(|i| if i == n / 2 { 1.0 } else { 0.0 }).collect());
+    rows.push((0..n).map(|i| f32::from_bits(i as u32 * 7919 + 1)).collect()); // subnormal
+    rows.push((0..n).map(|i| if i % 3 == 0 { f32::MAX } else { f32::MIN }).collect());
+    rows.push((0..n).map(|i| i as f32).collect());
+    rows.push((0..n).map(|i| (i % 4) as f32 - 1.5).collect()); // exact at 2 bits, ties everywhere
+    rows
+}
+
+/// Shapes whose groups are whole blocks, part of one, one element, and odd; with and without kernel positions.
+const SHAPES: [&[usize]; 9] = [&[1, 64], &[1, 256], &[1, 1], &[1, 63], &[1, 65], &[1, 97], &[1, 640], &[1, 32, 3, 3], &[1, 5, 2]];
+
+fn schemes() -> Vec<Scheme> {
+    let mut list = Vec::new();
+    for bits in BitWidth::ALL {
+        for zero in [ZeroKind::Float, ZeroKind::None] {
+            for method in [Method::Rtn, Method::Mse] {
+                for (group_size, scale_dtype) in [(32, ScaleDtype::F32), (64, ScaleDtype::for_bits(bits))] {
+                    list.push(Scheme { bits, group_size, zero, method, scale_dtype });
+                }
+            }
+        }
+    }
+    list
+}
+
+fn number(bits: u32) -> u32 {
+    if f32::from_bits(bits).is_nan() { u32::MAX } else { bits }
+}
+
+/// Everything that encoding and decoding a row gives, as bits; one NaN is as good as another.
+fn encoded(level: Level, shape: &[usize], scheme: Scheme, row: &[f32]) -> Vec<u32> {
+    let geometry = Geometry::of(shape, scheme.group_size).expect("a shape with rows");
+    let codec = RowCodec::new(geometry, scheme, Tuning::default());
+    let n = geometry.scales_per_row();
+    let (mut codes, mut scales, mut zeros, mut back) = (vec![0; row.len()], vec![0.0; n], vec![0.0; n], vec![0.0; row.len()]);
+    let flags = codec.encode_at(level, row, &mut Scratch::default(), &mut codes, &mut scales, &mut zeros);
+    codec.decode_at(level, &codes, &scales, &zeros, &mut back);
+    let sums = RowSums::of_at(level, row, &back);
+    let mut packed = vec![0; packed_len(codes.len(), scheme.bits)];
+    pack_at(level, &codes, scheme.bits, &mut packed);
+    let mut unpacked = vec![0xff; codes.len()];
+    unpack_at(level, &packed, scheme.bits, &mut unpacked);
+    assert_eq!(unpacked, codes);
+    let mut bits: Vec<u32> = codes.iter().chain(&packed).map(|c| u32::from(*c)).collect();
+    bits.extend(scales.iter().chain(&zeros).chain(&back).map(|v| number(v.to_bits())));
+    for sum in [sums.ww, sums.vv, sums.wv, sums.ee, sums.max_abs] {
+        let whole = if sum.is_nan() { u64::MAX } else { sum.to_bits() };
+        bits.extend([whole as u32, (whole >> 32) as u32]);
+    }
+    bits.push(u32::from(flags.needs_f32) + 2 * flags.overflow.map_or(0, |g| g as u32 + 1));
+    bits
+}
+
+#[test]
+fn every_level_gives_the_same_bits() {
+    let levels = Level::available();
+    println!("levels: {:?}", levels.iter().map(|l| l.name()).collect::<Vec<_>>());
+    for shape in SHAPES {
+        for (i, row) in rows(shape.iter().product()).iter().enumerate() {
+            for scheme in schemes() {
+                let wanted = encoded(Level::GENERIC, shape, scheme, row);
+                for &level in &levels {
+                    assert!(encoded(level, shape, scheme, row) == wanted, "{} {shape:?} row {i} {scheme:?}", level.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_level_reads_every_type_alike() {
+    let mut random = Lcg(5);
+    for n in [0, 1, 7, 16, 33, 512, 1025] {
+        for (dtype, size) in [(Dtype::F64, 8), (Dtype::F32, 4), (Dtype::F16, 2), (Dtype::Bf16, 2)] {
+            let bytes: Vec<u8> = (0..n * size).map(|_| (random.next() * 128.0) as i8 as u8).collect();
+            let read = |level| {
+                let mut out = vec![0.0; n];
+                convert::to_f32_at(level, &bytes, dtype, &mut out);
+                out.iter().map(|v: &f32| number(v.to_bits())).collect::<Vec<_>>()
+            };
+            for level in Level::available() {
+                assert_eq!(read(level), read(Level::GENERIC), "{} {dtype:?} {n}", level.name());
+            }
+        }
+    }
+}
+
+/// Sums as the specification states them, element by element.
+#[test]
+fn error_sums_follow_the_stated_order() {
+    for n in [0, 1, 7, 8, 9, 64, 97] {
+        let (w, v) = (Lcg(1).weights(n, 1.0), Lcg(2).weights(n, 1.0));
+        let mut lanes = [[0.0f64; 8]; 4];
+        for i in 0..n {
+            let (a, b) = (f64::from(w[i]), f64::from(v[i]));
+            for (sums, x) in lanes.iter_mut().zip([a * a, b * b, a * b, (a - b) * (a - b)]) {
+                sums[i % 8] += x;
+            }
+        }
+        let fold = |a: [f64; 8]| {
+            let four: Vec<f64> = (0..4).map(|j| a[j] + a[j + 4]).collect();
+            (four[0] + four[2]) + (four[1] + four[3])
+        };
+        for level in Level::available() {
+            let sums = RowSums::of_at(level, &w, &v);
+            assert_eq!([sums.ww, sums.vv, sums.wv, sums.ee], lanes.map(fold), "{} {n}", level.name());
+        }
+    }
+}
+
+/// FNV-1a: enough to tell one result from another, and written down in three lines.
+fn hash(words: &[u32]) -> u64 {
+    words.iter().flat_map(|w| w.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[test]
+fn the_golden_file_holds() {
+    let mut found = String::new();
+    for shape in SHAPES {
+        for scheme in schemes() {
+            let words: Vec<u32> =
+                rows(shape.iter().product()).iter().flat_map(|row| encoded(Level::current(), shape, scheme, row)).collect();
+            let Scheme { bits, group_size, zero, method, .. } = scheme;
+            let _ = writeln!(found, "{shape:?} {bits} bits g{group_size} {zero:?} {method:?} {:016x}", hash(&words));
+        }
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");
+    if std::env::var_os("AQ_BLESS").is_some() {
+        std::fs::write(&path, &found).expect("the golden file can be written");
+    }
+    let golden = std::fs::read_to_string(&path).expect("the golden file is there").replace("\r\n", "\n");
+    for (found, golden) in found.lines().zip(golden.lines()) {
+        assert_eq!(found, golden);
+    }
+    assert_eq!(found.lines().count(), golden.lines().count());
+}
