@@ -1,5 +1,6 @@
 /** What heals, how far, and what it says of itself; and what does not heal. */
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test, vi } from 'vitest';
 import { AbortError, errorMetrics, QuantizationError, quantizeDiffusionModel } from '../../src-ts/index.js';
@@ -89,6 +90,21 @@ describe('transient storage', () => {
     expect(value?.warnings.map(({ code }) => code)).toContain('AQ_WARN_STALE_STAGING');
     bench.expectOutput();
   });
+});
+
+test('what an interrupted job left survives failures of those that would go on with it', async () => {
+  const bench = await faultBench({ resume: true, numThreads: 1 });
+  expect((await bench.run('EIO@write:16')).error?.code).toBe('AQ_IO');
+  const journal = path.join(bench.folder, '.out.aq-partial/journal.jsonl');
+  const noted = readFileSync(journal, 'utf8').split('\n').length;
+  expect(noted).toBeGreaterThan(2);
+  for (const plan of ['EIO@write:1', 'EACCES@open:1', 'EACCES@open:2', 'EIO@open:6', 'ENOSPC@write:2', 'EIO@fsync:1']) {
+    expect((await bench.run(plan)).error, plan).toBeDefined();
+    expect(readFileSync(journal, 'utf8').split('\n').length, plan).toBeGreaterThanOrEqual(noted);
+  }
+  const { value } = await bench.run('');
+  expect(value?.warnings.map(({ code }) => code)).toContain('AQ_WARN_RESUMED');
+  bench.expectOutput();
 });
 
 describe('memory', () => {

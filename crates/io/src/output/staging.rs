@@ -31,6 +31,8 @@ pub struct Staging {
     folder: PathBuf,
     lock: Option<File>,
     existing: Existing,
+    /// The folder was not there before.
+    made: bool,
     /// Parents that did not exist, outermost first.
     created: Vec<PathBuf>,
     /// An interrupted job's staging was found and removed.
@@ -53,7 +55,8 @@ impl Staging {
         let folder = parent.join(format!(".{name}.aq-partial"));
         let created = create_parents(disk, parent)?;
         let (disk, output) = (disk.clone(), output.to_path_buf());
-        let mut staging = Self { disk, output, folder, lock: None, existing, created, swept: false, resumed: false, settled: false };
+        let mut staging =
+            Self { disk, output, folder, lock: None, existing, made: false, created, swept: false, resumed: false, settled: false };
         staging.take()?;
         let put_back = staging.disk.find_link(&staging.output)?.is_some() && !existing.overwrite;
         if put_back {
@@ -66,6 +69,7 @@ impl Staging {
         let disk = self.disk.clone();
         if disk.find(&self.folder)?.is_none() {
             disk.create_folder(&self.folder)?;
+            self.made = true;
         }
         let path = self.folder.join(LOCK);
         let lock = disk.open_or_create(&path)?;
@@ -76,9 +80,9 @@ impl Staging {
             self.settled = true; // not ours to remove
             return Err(IoError::Busy { path: self.output.clone(), pid });
         }
-        disk.set_len(&lock, &path, 0)?;
-        disk.write_at(&lock, &path, std::process::id().to_string().as_bytes(), 0)?;
-        self.lock = Some(lock);
+        let lock = self.lock.insert(lock);
+        disk.set_len(lock, &path, 0)?;
+        disk.write_at(lock, &path, std::process::id().to_string().as_bytes(), 0)?;
         self.put_back()?;
         let content = self.content();
         if disk.find_link(&content)?.is_some() {
@@ -191,7 +195,9 @@ impl Staging {
         if std::mem::replace(&mut self.settled, true) {
             return None;
         }
-        let keeps = self.lock.is_some() && self.keeps();
+        // Without the lock, a folder that was there before is somebody's work.
+        let ours = self.made || self.lock.is_some();
+        let keeps = !ours || (self.lock.is_some() && self.keeps());
         drop(self.lock.take());
         if keeps {
             return None;
