@@ -3,9 +3,22 @@ import { readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test, vi } from 'vitest';
-import { AbortError, errorMetrics, QuantizationError, quantizeDiffusionModel } from '../../src-ts/index.js';
+import {
+  AbortError,
+  type ArrowQuantError,
+  errorMetrics,
+  type PartialReport,
+  QuantizationError,
+  quantizeDiffusionModel,
+} from '../../src-ts/index.js';
 import { faultCounts, setFaults } from '../helpers/fault.js';
 import { faultBench } from '../helpers/fault-bench.js';
+
+/** What a failed job had done. */
+function reportOf(error: ArrowQuantError | undefined): PartialReport {
+  expect(error?.report).toBeDefined();
+  return error?.report as PartialReport;
+}
 
 describe('transient storage', () => {
   test('three failures in a row heal, with delays in their bands', async () => {
@@ -33,7 +46,7 @@ describe('transient storage', () => {
     expect(error?.details).toMatchObject({ op: 'read', errno: 'ESTALE', attempts: 5 });
     expect(error?.context).toMatchObject({ attempt: 5, file: expect.stringContaining('safetensors') });
     expect(error?.hint).toBe('The storage did not answer; try again later.');
-    expect((error?.report as { retries: unknown[] }).retries).toHaveLength(4);
+    expect(reportOf(error).retries).toHaveLength(4);
     bench.expectClean();
   });
   test.each([0, 2])('ioRetries: %d', async (ioRetries) => {
@@ -83,9 +96,9 @@ describe('transient storage', () => {
     const bench = await faultBench();
     const { error } = await bench.run('EIO@write:3,EACCES@unlink:1..3');
     expect(error?.code).toBe('AQ_IO');
-    const { warnings } = error?.report as { warnings: { code: string; details: { path: string } }[] };
+    const { warnings } = reportOf(error);
     const left = warnings.find(({ code }) => code === 'AQ_WARN_LEFTOVER');
-    expect(left?.details.path).toContain('.out.aq-partial');
+    expect((left?.details as { path: string } | undefined)?.path).toContain('.out.aq-partial');
     const { value } = await bench.run('');
     expect(value?.warnings.map(({ code }) => code)).toContain('AQ_WARN_STALE_STAGING');
     bench.expectOutput();
@@ -127,7 +140,7 @@ describe('memory', () => {
     expect(error).toMatchObject({ code: 'AQ_OUT_OF_MEMORY', kind: 'transient', retryable: true });
     expect(error?.details).toMatchObject({ pool: 'host', cause: 'refused' });
     expect(error?.suggestions).toEqual(['close other programs', 'lower maxMemoryLimitMb']);
-    expect((error?.report as { degradations: unknown[] }).degradations).toHaveLength(4);
+    expect(reportOf(error).degradations).toHaveLength(4);
     bench.expectClean();
   });
 });
