@@ -1,5 +1,5 @@
 /** SIGKILL at random moments of a job: the output is absent, old, or complete, and the next run needs no help. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
@@ -7,7 +7,7 @@ import { validateQuality } from '../src-ts/index.js';
 import { type Ended, program } from './helpers/child.js';
 import { ditTensors, writeModel } from './helpers/models.js';
 import { MOMENTS, moments } from './helpers/moments.js';
-import { expectNextRun, isNew, placeFor, undisturbed } from './helpers/output-states.js';
+import { expectNextRun, isJournalCut, isNew, placeFor, undisturbed } from './helpers/output-states.js';
 import { tempDir } from './helpers/temp.js';
 import { listing } from './helpers/tree.js';
 
@@ -34,12 +34,6 @@ async function bench() {
   const whole = await placeFor(modelPath, false);
   const { afterOutput } = await program(JOB, { ...job, outputPath: whole.outputPath }).ended;
   return { modelPath, job, wanted, duration: afterOutput };
-}
-
-/** Killed while the first line of its journal was written: what then happens is a test of its own below. */
-function isJournalCut(folder: string): boolean {
-  const journal = path.join(folder, '.out.aq-partial', 'journal.jsonl');
-  return existsSync(journal) && !readFileSync(journal, 'utf8').includes('\n');
 }
 
 const LIMIT = { timeout: 60_000 + MOMENTS * 3000 };
@@ -73,7 +67,7 @@ test(`${MOMENTS} moments, resumed`, LIMIT, async () => {
     const place = await placeFor(modelPath, false);
     const context = `killed at ${moment.toFixed(3)} of ${duration.toFixed(0)} ms`;
     await killed({ ...job, outputPath: place.outputPath, resume: true }, moment * duration);
-    if (isNew(place, wanted, context) || isJournalCut(place.folder)) continue;
+    if (isNew(place, wanted, context) || isJournalCut(place)) continue;
     const { warnings } = await expectNextRun(place, wanted, { ...job, resume: true }, context);
     if (warnings.some(({ code }) => code === 'AQ_WARN_RESUMED')) resumed += 1;
   }
@@ -87,7 +81,7 @@ test('killed again and again, resumed until it is done', LIMIT, async () => {
   const early = moments(6, 4).map((moment) => (0.1 + moment / 3) * duration);
   for (const after of early) {
     await killed({ ...job, outputPath: place.outputPath, resume: true }, after);
-    if (isNew(place, wanted) || isJournalCut(place.folder)) return;
+    if (isNew(place, wanted) || isJournalCut(place)) return;
   }
   await expectNextRun(place, wanted, { ...job, resume: true });
 });

@@ -32,7 +32,7 @@ describe('transient storage', () => {
     expect(error?.details).toMatchObject({ op: 'read', errno: 'ESTALE', attempts: 5 });
     expect(error?.context).toMatchObject({ attempt: 5, file: expect.stringContaining('safetensors') });
     expect(error?.hint).toBe('The storage did not answer; try again later.');
-    expect((error?.report as { retries: unknown[] }).retries).toHaveLength(4);
+    expect((error?.report as { retries: unknown[] } | undefined)?.retries).toHaveLength(4);
     bench.expectClean();
   });
   test.each([0, 2])('ioRetries: %d', async (ioRetries) => {
@@ -82,8 +82,8 @@ describe('transient storage', () => {
     const bench = await faultBench();
     const { error } = await bench.run('EIO@write:3,EACCES@unlink:1..3');
     expect(error?.code).toBe('AQ_IO');
-    const { warnings } = error?.report as { warnings: { code: string; details: { path: string } }[] };
-    const left = warnings.find(({ code }) => code === 'AQ_WARN_LEFTOVER');
+    const report = error?.report as { warnings: { code: string; details: { path: string } }[] } | undefined;
+    const left = report?.warnings.find(({ code }) => code === 'AQ_WARN_LEFTOVER');
     expect(left?.details.path).toContain('.out.aq-partial');
     const { value } = await bench.run('');
     expect(value?.warnings.map(({ code }) => code)).toContain('AQ_WARN_STALE_STAGING');
@@ -111,7 +111,7 @@ describe('memory', () => {
     expect(error).toMatchObject({ code: 'AQ_OUT_OF_MEMORY', kind: 'transient', retryable: true });
     expect(error?.details).toMatchObject({ pool: 'host', cause: 'refused' });
     expect(error?.suggestions).toEqual(['close other programs', 'lower maxMemoryLimitMb']);
-    expect((error?.report as { degradations: unknown[] }).degradations).toHaveLength(4);
+    expect((error?.report as { degradations: unknown[] } | undefined)?.degradations).toHaveLength(4);
     bench.expectClean();
   });
 });
