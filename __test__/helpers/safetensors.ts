@@ -20,7 +20,9 @@ export function encode(
   metadata: Readonly<Record<string, string>> = {},
   damage: (header: Header) => Header = (header) => header,
 ): Buffer {
-  const header: Header = Object.keys(metadata).length === 0 ? {} : { __metadata__: metadata };
+  // Without a prototype, so that a tensor can have the name __proto__.
+  const header: Header = Object.create(null);
+  if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
   const parts: Uint8Array[] = [];
   let offset = 0;
   for (const [name, { dtype, shape, data }] of Object.entries(tensors)) {
