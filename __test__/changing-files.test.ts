@@ -83,7 +83,7 @@ test('in a process of its own: no signal ends it, and the next job there succeed
 });
 
 test('a changed source ends the resuming of a job too', async () => {
-  const modelPath = big(tempDir());
+  const modelPath = bigModel(tempDir());
   const place = await placeFor(modelPath, false);
   const controller = new AbortController();
   const onProgress = ({ phase, layersDone }: ProgressEvent) => {

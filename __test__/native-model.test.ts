@@ -13,7 +13,7 @@ import {
 } from '../src-ts/index.js';
 import { caught } from './helpers/caught.js';
 import { ROOT } from './helpers/cli.js';
-import { ditTensors, writeModel } from './helpers/models.js';
+import { bigModel, ditTensors, writeModel } from './helpers/models.js';
 import { tempDir } from './helpers/temp.js';
 import { hashes, listing } from './helpers/tree.js';
 
@@ -192,7 +192,7 @@ test('progress: from 0 to 1, one final event, figures that agree', async () => {
 
 test('the event loop stays free: a 10 ms timer keeps ticking', async () => {
   const folder = tempDir();
-  const modelPath = writeModel(folder, ditTensors(16, 1024));
+  const modelPath = bigModel(folder, 64);
   let last = performance.now();
   let widest = 0;
   let ticks = 0;

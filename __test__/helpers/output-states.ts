@@ -1,5 +1,4 @@
 /** What may stand at and beside an output after a job that was cut off. */
-import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
 import {
@@ -55,12 +54,6 @@ export function isNew(place: Place, wanted: Files, context?: string): boolean {
   const isOld = place.old !== undefined && JSON.stringify(found) === JSON.stringify(place.old);
   if (!isOld) expect(found, context).toEqual(wanted);
   return !isOld;
-}
-
-/** Whether the job ended while the first line of its journal was written; what then happens has tests of its own. */
-export function isJournalCut({ folder }: Place): boolean {
-  const journal = path.join(folder, '.out.aq-partial', 'journal.jsonl');
-  return existsSync(journal) && !readFileSync(journal, 'utf8').includes('\n');
 }
 
 /** Runs the job again, over whatever is there (or goes on with it, where that is asked for); only the complete new output remains. */

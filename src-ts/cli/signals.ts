@@ -4,7 +4,11 @@
 export async function withSignals<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const onSignal = (name: NodeJS.Signals) => {
-    if (controller.signal.aborted && name === 'SIGINT') process.exit(130);
+    if (controller.signal.aborted && name === 'SIGINT') {
+      // At once: what is staged is swept by the next job.
+      process.removeAllListeners('exit');
+      process.exit(130);
+    }
     controller.abort(name);
   };
   process.on('SIGINT', onSignal);

@@ -95,10 +95,10 @@ impl Memory {
             let (pool, cause) = (Pool::Host, MemoryCause::Refused);
             return Err(QuantError::OutOfMemory { pool, cause, requested, limit: self.limit, tensor: None });
         }
-        let now = describe(&state);
-        drop(state);
+        // Noted before the next step can be taken, so that the steps stand in order.
         control.progress.count_degradation();
-        control.ledger.degraded("memory", was, now, "an allocation was refused".into());
+        control.ledger.degraded("memory", was, describe(&state), "an allocation was refused".into());
+        drop(state);
         Ok(())
     }
 }

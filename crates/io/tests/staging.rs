@@ -2,11 +2,13 @@
 
 use aq_io::Disk;
 use aq_io::error::{IoError, IoOp};
-use aq_io::output::{Existing, Staging};
+use aq_io::output::{Existing, Found, Staging};
 use aq_testkit::model::text;
 use aq_testkit::tree::{names, snapshot};
 use std::fs;
 use std::path::Path;
+use std::sync::{Barrier, Mutex};
+use std::thread;
 use tempfile::TempDir;
 
 fn staged(output: &Path, overwrite: bool) -> Staging {
@@ -135,7 +137,48 @@ fn a_second_job_on_the_same_output_is_told_so() {
     assert!(staged(&dir.path().join("other"), false).commit().is_ok(), "another output is free");
     first.commit().unwrap();
     assert_eq!(fs::read(output.join("unet/x.bin")).unwrap(), b"new", "the first job was not disturbed");
-    assert!(!staged(&output, true).swept, "and nothing is left of it");
+    assert!(staged(&output, true).found == Found::Nothing, "and nothing is left of it");
+}
+
+#[test]
+fn jobs_that_start_together_have_one_winner() {
+    for round in 0..50 {
+        let dir = TempDir::new().unwrap();
+        let output = dir.path().join("missing/parents/out");
+        let start = Barrier::new(4);
+        let made: Vec<Result<Staging, IoError>> = thread::scope(|scope| {
+            let job = || {
+                start.wait();
+                Staging::create(&Disk::default(), &output, Existing::default())
+            };
+            let jobs = [(); 4].map(|()| scope.spawn(job));
+            jobs.into_iter().map(|job| job.join().unwrap()).collect()
+        });
+        assert_eq!(made.iter().filter(|m| m.is_ok()).count(), 1, "round {round}: {made:?}");
+        assert!(made.iter().all(|m| matches!(m, Ok(_) | Err(IoError::Busy { .. }))), "round {round}: {made:?}");
+    }
+}
+
+#[test]
+fn jobs_that_start_as_others_end_are_alone_or_told() {
+    let dir = TempDir::new().unwrap();
+    let output = dir.path().join("out");
+    let alone = Mutex::new(());
+    let job = || {
+        for turn in 0..200 {
+            match Staging::create(&Disk::default(), &output, Existing::default()) {
+                Ok(staging) => {
+                    let held = alone.try_lock().expect("two jobs hold one staging");
+                    staging.write(Path::new("x"), format!("{turn}").as_bytes()).unwrap();
+                    drop(held);
+                    assert_eq!(staging.discard(), None);
+                }
+                Err(error) => assert!(matches!(error, IoError::Busy { .. }), "{error:?}"),
+            }
+        }
+    };
+    thread::scope(|scope| [(); 4].map(|()| scope.spawn(job)).into_iter().for_each(|job| job.join().unwrap()));
+    assert_eq!(names(dir.path()), Vec::<String>::new());
 }
 
 #[test]
@@ -144,7 +187,7 @@ fn what_a_dead_job_left_is_swept() {
     text(&dir.path().join(".out.aq-partial/lock"), "4294967");
     text(&dir.path().join(".out.aq-partial/content/unet/half"), "stale");
     let staging = staged(&dir.path().join("out"), false);
-    assert!(staging.swept);
+    assert!(staging.found == Found::Swept);
     staging.commit().unwrap();
     assert_eq!(names(dir.path()), ["out/", "out/config.json", "out/unet/", "out/unet/x.bin"]);
 }

@@ -136,7 +136,7 @@ impl Journal {
         let path = staging.journal();
         let mut first = identity.to_string();
         first.push('\n');
-        if !staging.resumed {
+        if !staging.resumed() {
             let file = disk.create_new(&path)?;
             disk.write_at(&file, &path, first.as_bytes(), 0)?;
             let journal = Self { disk: disk.clone(), path, file, end: Mutex::new(first.len() as u64) };

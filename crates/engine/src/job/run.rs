@@ -20,7 +20,7 @@ use aq_core::{GivenConfig, Mode, Phase, ResolvedConfig};
 use aq_io::Disk;
 use aq_io::fault::{self, Site};
 use aq_io::layout::{Layout, layout};
-use aq_io::output::{Existing, Staging};
+use aq_io::output::{Existing, Found, Staging};
 use aq_io::source::{self, Shard, Source};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ pub fn quantize(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Qua
     let Prepared { config, disk, .. } = &prepared;
     let existing = Existing { overwrite: config.overwrite, resume: config.resume };
     let staging = Staging::create(disk, &request.output_path, existing)?;
-    if staging.swept {
+    if staging.found == Found::Swept {
         let message = "The staging of an earlier job that had died was removed.".into();
         control.ledger.warn(Warning { code: "AQ_WARN_STALE_STAGING", message, details: json!({}) });
     }
@@ -137,7 +137,7 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
     let shards = open_shards(disk, source, plan, *layout, staging, &mut entries)?;
     let job = JobContext::new(control, config, plan, *layout, compute, memory, judge);
     let (earlier, carried) = verified(&job, disk, &shards, &entries)?;
-    if staging.resumed {
+    if staging.resumed() {
         let reused = earlier.len() + carried.iter().filter(|c| **c).count();
         let message = format!("An interrupted job was gone on with: {reused} of {} tensors were finished already.", carried.len());
         control.ledger.warn(Warning { code: "AQ_WARN_RESUMED", message, details: json!({"reused": reused, "tensors": carried.len()}) });

@@ -67,7 +67,7 @@ pub fn open_shards<'a>(
             let tasks = first_task..first_task + planned.tensors.len();
             let tensors = groups.concat();
             let metadata = &shard.header.metadata;
-            let reopened = if staging.resumed { ShardWriter::reopen(disk, &path, metadata, &tensors)? } else { None };
+            let reopened = if staging.resumed() { ShardWriter::reopen(disk, &path, metadata, &tensors)? } else { None };
             let (writer, flat) = if let Some(opened) = reopened {
                 opened
             } else {

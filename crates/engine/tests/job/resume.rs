@@ -105,7 +105,7 @@ fn a_journal_cut_anywhere_is_gone_on_with_or_refused() {
     let first = journal.iter().position(|&b| b == b'\n').unwrap() + 1;
     let saved = snapshot(&staging);
     bench.run("fresh", &json!({})).unwrap();
-    for cut in [first, first + 10, journal.len() / 2, journal.len() - 1] {
+    for cut in [0, first / 2, first - 1, first, first + 10, journal.len() / 2, journal.len() - 1] {
         for (name, bytes) in &saved {
             let path = staging.join(name);
             if name.ends_with('/') {

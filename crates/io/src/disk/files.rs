@@ -179,6 +179,19 @@ impl Disk {
         self.run(IoOp::Mkdir, path, |_| Ok(fs::create_dir(path)?))
     }
 
+    /// Creates a folder unless it is there; whether it was created.
+    pub fn ensure_folder(&self, path: &Path) -> Result<bool, IoError> {
+        self.run(IoOp::Mkdir, path, |_| match fs::create_dir(path) {
+            // Or was there: others may remove it at any moment.
+            Err(e)
+                if e.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(path).map_or(true, |m| m.is_dir() || path.is_dir()) =>
+            {
+                Ok(false)
+            }
+            made => Ok(made.map(|()| true)?),
+        })
+    }
+
     /// Creates a folder and its missing parents.
     pub fn create_folders(&self, path: &Path) -> Result<(), IoError> {
         if self.is_folder(path)? {
@@ -213,6 +226,12 @@ impl Disk {
             Err(TryLockError::WouldBlock) => Ok(Locked::Theirs),
             Err(TryLockError::Error(e)) => Err(Failed::System(e)),
         })
+    }
+
+    /// Whether the open file is still the one at `path`. Where the system does not tell, an open file keeps its name.
+    pub fn still_at(&self, file: &File, path: &Path) -> Result<bool, IoError> {
+        let open = self.run(IoOp::Stat, path, |_| Ok(file.metadata()?))?;
+        Ok(self.find_link(path)?.is_some_and(|named| os::place(&named) == os::place(&open)))
     }
 
     /// A path with every link in it resolved; `None` where it leads nowhere.

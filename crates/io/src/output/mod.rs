@@ -4,4 +4,4 @@ mod shard_writer;
 mod staging;
 
 pub use shard_writer::{Placed, ShardWriter, WrittenShard};
-pub use staging::{Existing, Staging};
+pub use staging::{Existing, Found, Staging};

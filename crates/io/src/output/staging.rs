@@ -7,12 +7,17 @@
 use crate::disk::{Disk, Locked};
 use crate::error::IoError;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const LOCK: &str = "lock";
 const CONTENT: &str = "content";
 const REPLACED: &str = "replaced";
 const JOURNAL: &str = "journal.jsonl";
+/// Tries at a folder that others make and remove at the same time.
+const MOST_TURNS: usize = 64;
+/// More than the journal of any job: a line for each tensor.
+const MOST_JOURNAL: u64 = 1 << 30;
 
 /// What is done with an output or a staging that is there already.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,6 +26,17 @@ pub struct Existing {
     pub overwrite: bool,
     /// Go on with the staging, and keep it when this job fails.
     pub resume: bool,
+}
+
+/// What became of the staging of an interrupted job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// There was none.
+    Nothing,
+    /// It was removed.
+    Swept,
+    /// It is gone on with.
+    Resumed,
 }
 
 /// An output folder in the making.
@@ -35,10 +51,8 @@ pub struct Staging {
     made: bool,
     /// Parents that did not exist, outermost first.
     created: Vec<PathBuf>,
-    /// An interrupted job's staging was found and removed.
-    pub swept: bool,
-    /// An interrupted job's staging was found and is gone on with.
-    pub resumed: bool,
+    /// What became of the staging of an interrupted job.
+    pub found: Found,
     settled: bool,
 }
 
@@ -55,8 +69,8 @@ impl Staging {
         let folder = parent.join(format!(".{name}.aq-partial"));
         let created = create_parents(disk, parent)?;
         let (disk, output) = (disk.clone(), output.to_path_buf());
-        let mut staging =
-            Self { disk, output, folder, lock: None, existing, made: false, created, swept: false, resumed: false, settled: false };
+        let (made, settled, found) = (false, false, Found::Nothing);
+        let mut staging = Self { disk, output, folder, lock: None, existing, made, created, found, settled };
         staging.take()?;
         let put_back = staging.disk.find_link(&staging.output)?.is_some() && !existing.overwrite;
         if put_back {
@@ -67,34 +81,79 @@ impl Staging {
 
     fn take(&mut self) -> Result<(), IoError> {
         let disk = self.disk.clone();
-        if disk.find(&self.folder)?.is_none() {
-            disk.create_folder(&self.folder)?;
-            self.made = true;
-        }
-        let path = self.folder.join(LOCK);
-        let lock = disk.open_or_create(&path)?;
-        if let Locked::Theirs = disk.lock(&lock, &path)? {
-            let mut text = [0; 20];
-            let pid = disk.read_some(&lock, &path, &mut text, 0).ok();
-            let pid = pid.and_then(|n| std::str::from_utf8(&text[..n]).ok()?.trim().parse().ok());
-            self.settled = true; // not ours to remove
-            return Err(IoError::Busy { path: self.output.clone(), pid });
-        }
-        let lock = self.lock.insert(lock);
-        disk.set_len(lock, &path, 0)?;
-        disk.write_at(lock, &path, std::process::id().to_string().as_bytes(), 0)?;
+        self.lock()?;
         self.put_back()?;
         let content = self.content();
         if disk.find_link(&content)?.is_some() {
-            self.resumed = self.existing.resume && disk.is_file(&self.journal())?;
-            self.swept = !self.resumed;
+            self.found = if self.existing.resume && self.journal_begun()? { Found::Resumed } else { Found::Swept };
         }
-        if !self.resumed {
+        if !self.resumed() {
             disk.remove(&self.journal())?;
             disk.remove(&content)?;
             disk.create_folder(&content)?;
         }
         Ok(())
+    }
+
+    /// Makes the folder and locks it. A job that ends removes its folder, perhaps between two steps here: then the next turn makes another.
+    fn lock(&mut self) -> Result<(), IoError> {
+        let disk = self.disk.clone();
+        let path = self.folder.join(LOCK);
+        for _ in 0..MOST_TURNS {
+            self.made = disk.ensure_folder(&self.folder)?;
+            let lock = match disk.open_or_create(&path) {
+                Err(IoError::File { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
+            if let Locked::Theirs = disk.lock(&lock, &path)? {
+                return Err(self.busy(Some((&lock, &path))));
+            }
+            if disk.still_at(&lock, &path)? {
+                let lock = self.lock.insert(lock);
+                disk.set_len(lock, &path, 0)?;
+                return disk.write_at(lock, &path, std::process::id().to_string().as_bytes(), 0);
+            }
+        }
+        Err(self.busy(None))
+    }
+
+    fn busy(&mut self, lock: Option<(&File, &Path)>) -> IoError {
+        self.settled = true; // not ours to remove
+        let pid = lock.and_then(|(lock, path)| {
+            let mut text = [0; 20];
+            let n = self.disk.read_some(lock, path, &mut text, 0).ok()?;
+            std::str::from_utf8(&text[..n]).ok()?.trim().parse().ok()
+        });
+        IoError::Busy { path: self.output.clone(), pid }
+    }
+
+    /// Removes the folder and gives up its lock; the folder itself where it could not be removed.
+    fn release(&mut self) -> Option<PathBuf> {
+        // Windows removes no open file.
+        let lock = self.lock.take().filter(|_| !cfg!(windows));
+        let removed = self.remove_held();
+        drop(lock);
+        match removed {
+            Ok(()) => None,
+            // Somebody else's by now, or removed by them already.
+            Err(IoError::File { source, .. }) if matches!(source.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => None,
+            Err(_) => Some(self.folder.clone()),
+        }
+    }
+
+    /// What is in the folder while the lock is there, then the lock; from there on another job may take the folder, so only an empty one goes.
+    fn remove_held(&self) -> Result<(), IoError> {
+        for name in self.disk.names(&self.folder)?.iter().filter(|name| *name != LOCK) {
+            self.disk.remove(&self.folder.join(name))?;
+        }
+        self.disk.remove(&self.folder.join(LOCK))?;
+        self.disk.remove_empty(&self.folder)
+    }
+
+    /// Whether there is a journal that says what its job was. One whose first line was being written when the job died says nothing.
+    fn journal_begun(&self) -> Result<bool, IoError> {
+        let path = self.journal();
+        Ok(self.disk.is_file(&path)? && self.disk.read_file(&path, MOST_JOURNAL)?.contains(&b'\n'))
     }
 
     /// Undoes a replacement that died between its two renames: the old output is the only one there is.
@@ -108,6 +167,11 @@ impl Staging {
 
     fn content(&self) -> PathBuf {
         self.folder.join(CONTENT)
+    }
+
+    /// Whether this job goes on with the staging of an interrupted one.
+    pub fn resumed(&self) -> bool {
+        self.found == Found::Resumed
     }
 
     /// Where the output will be.
@@ -144,7 +208,7 @@ impl Staging {
     /// A place without what an interrupted job may have left there.
     fn fresh(&self, relative: &Path) -> Result<PathBuf, IoError> {
         let path = self.path(relative)?;
-        if self.resumed {
+        if self.resumed() {
             self.disk.remove(&path)?;
         }
         Ok(path)
@@ -176,8 +240,7 @@ impl Staging {
         self.settled = true;
         let parent = self.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let durable = disk.sync_folder(parent);
-        drop(self.lock.take());
-        let left = disk.remove(&self.folder).is_err().then(|| self.folder.clone());
+        let left = self.release();
         durable.map(|()| left)
     }
 
@@ -198,11 +261,11 @@ impl Staging {
         // Without the lock, a folder that was there before is somebody's work.
         let ours = self.made || self.lock.is_some();
         let keeps = !ours || (self.lock.is_some() && self.keeps());
-        drop(self.lock.take());
         if keeps {
+            self.lock = None;
             return None;
         }
-        let left = self.disk.remove(&self.folder).is_err().then(|| self.folder.clone());
+        let left = self.release();
         for folder in self.created.iter().rev() {
             if self.disk.remove_empty(folder).is_err() {
                 break; // somebody else uses it by now
@@ -230,13 +293,16 @@ fn create_parents(disk: &Disk, parent: &Path) -> Result<Vec<PathBuf>, IoError> {
     }
     let mut created: Vec<PathBuf> = Vec::new();
     for folder in missing.into_iter().rev() {
-        if let Err(error) = disk.create_folder(folder) {
-            for folder in created.iter().rev() {
-                let _ = disk.remove_empty(folder);
+        match disk.ensure_folder(folder) {
+            Ok(true) => created.push(folder.into()),
+            Ok(false) => {} // made by somebody else meanwhile
+            Err(error) => {
+                for folder in created.iter().rev() {
+                    let _ = disk.remove_empty(folder);
+                }
+                return Err(error);
             }
-            return Err(error);
         }
-        created.push(folder.into());
     }
     Ok(created)
 }
