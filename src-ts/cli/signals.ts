@@ -1,14 +1,10 @@
 /** Ctrl-C and SIGTERM while a job runs. Only the command line installs handlers; the library never does. */
 
-/** Runs work with a signal that SIGINT and SIGTERM abort. A second SIGINT ends the process at once. */
+/** Runs work with a signal that SIGINT and SIGTERM abort. A second SIGINT ends the process, with the moment that the exit guard gives jobs. */
 export async function withSignals<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const onSignal = (name: NodeJS.Signals) => {
-    if (controller.signal.aborted && name === 'SIGINT') {
-      // At once: what is staged is swept by the next job.
-      process.removeAllListeners('exit');
-      process.exit(130);
-    }
+    if (controller.signal.aborted && name === 'SIGINT') process.exit(130);
     controller.abort(name);
   };
   process.on('SIGINT', onSignal);

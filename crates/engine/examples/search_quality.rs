@@ -11,6 +11,8 @@ use std::time::Instant;
 
 const ROWS: usize = 2048;
 const COLS: usize = 3072;
+/// Rows at a time, as jobs have them.
+const BLOCK: usize = 64;
 const PLAIN: Tuning = Tuning { gain: false, magnitude: false };
 
 struct Matrix {
@@ -43,15 +45,20 @@ fn measure(m: &Matrix, scheme: Scheme, tuning: Tuning) -> (f64, f64) {
     let geometry = Geometry::of(&[rows, m.cols], scheme.group_size).expect("a matrix has rows and columns");
     let codec = RowCodec::new(geometry, scheme, tuning);
     let n = geometry.scales_per_row();
-    let (mut scratch, mut codes, mut decoded) = (Scratch::default(), vec![0; m.cols], vec![0.0; m.cols]);
-    let (mut scales, mut zeros, mut sums) = (vec![0.0; n], vec![0.0; n], RowSums::default());
+    let (mut scratch, mut codes, mut decoded) = (Scratch::default(), vec![0; BLOCK * m.cols], vec![0.0; m.cols]);
+    let (mut scales, mut zeros, mut sums) = (vec![0.0; BLOCK * n], vec![0.0; BLOCK * n], RowSums::default());
     let mut spent = 0.0;
-    for row in m.data.chunks_exact(m.cols) {
+    for block in m.data.chunks(BLOCK * m.cols) {
+        let rows = block.len() / m.cols;
+        let (codes, scales, zeros) = (&mut codes[..block.len()], &mut scales[..rows * n], &mut zeros[..rows * n]);
         let before = Instant::now();
-        codec.encode(row, &mut scratch, &mut codes, &mut scales, &mut zeros);
+        codec.encode(block, &mut scratch, codes, scales, zeros);
         spent += before.elapsed().as_secs_f64();
-        codec.decode(&codes, &scales, &zeros, &mut decoded);
-        sums.add(&RowSums::of(row, &decoded));
+        let grids = scales.chunks_exact(n).zip(zeros.chunks_exact(n));
+        for ((row, codes), (scales, zeros)) in block.chunks_exact(m.cols).zip(codes.chunks_exact(m.cols)).zip(grids) {
+            codec.decode(codes, scales, zeros, &mut decoded);
+            sums.add(&RowSums::of(row, &decoded));
+        }
     }
     (sums.sqnr_db(), m.data.len() as f64 / spent / 1e6)
 }

@@ -27,7 +27,10 @@ impl RowSums {
 
     /// [`RowSums::of`] at a level.
     pub fn of_at(level: Level, w: &[f32], v: &[f32]) -> Self {
-        at_level!(level, row_sums, (w: &[f32], v: &[f32]) -> RowSums)
+        // Folded out here: next to the folds the compiler mixes the sums of the loop, with shuffles before and after.
+        let [ww, vv, wv, ee, most] = at_level!(level, lane_sums, (w: &[f32], v: &[f32]) -> [Doubles; 5]);
+        let max_abs = most.iter().fold(0.0, |m, &v| if v > m { v } else { m });
+        Self { ww: fold(ww), vv: fold(vv), wv: fold(wv), ee: fold(ee), max_abs }
     }
 
     /// Adds the next row: rows are added one after another, so the total does not depend on how they were cut into blocks.
@@ -62,35 +65,65 @@ impl RowSums {
     }
 }
 
+/// One number a lane.
+type Doubles = [f64; LANES];
+
 #[inline(always)]
-fn row_sums(w: &[f32], v: &[f32]) -> RowSums {
-    let mut sums = [[0.0; LANES]; 4];
-    let mut most = [0.0; LANES];
+fn lane_sums(w: &[f32], v: &[f32]) -> [Doubles; 5] {
+    let [mut ww, mut vv, mut wv, mut ee, mut most] = [[0.0; LANES]; 5];
     let ((blocks_w, rest_w), (blocks_v, rest_v)) = (w.as_chunks::<LANES>(), v.as_chunks::<LANES>());
-    for (w, v) in blocks_w.iter().zip(blocks_v) {
-        for j in 0..LANES {
-            add(f64::from(w[j]), f64::from(v[j]), j, &mut sums, &mut most);
-        }
+    // What the last block lacks is filled with zeros, which leave every sum as it is.
+    let mut rest = [[0.0; LANES]; 2];
+    rest[0][..rest_w.len()].copy_from_slice(rest_w);
+    rest[1][..rest_v.len()].copy_from_slice(rest_v);
+    for (w, v) in blocks_w.iter().chain([&rest[0]]).zip(blocks_v.iter().chain([&rest[1]])) {
+        let (a, b) = (doubles(*w), doubles(*v));
+        let d = minus(a, b);
+        ww = plus_product(ww, a, a);
+        vv = plus_product(vv, b, b);
+        wv = plus_product(wv, a, b);
+        ee = plus_product(ee, d, d);
+        most = larger(most, d);
     }
-    for (j, (&w, &v)) in rest_w.iter().zip(rest_v).enumerate() {
-        add(f64::from(w), f64::from(v), j, &mut sums, &mut most);
-    }
-    let [ww, vv, wv, ee] = sums;
-    let max_abs = most.iter().fold(0.0, |m, &v| if v > m { v } else { m });
-    RowSums { ww: fold(ww), vv: fold(vv), wv: fold(wv), ee: fold(ee), max_abs }
+    [ww, vv, wv, ee, most]
 }
 
 #[inline(always)]
-fn add(w: f64, v: f64, j: usize, sums: &mut [[f64; LANES]; 4], most: &mut [f64; LANES]) {
-    let d = w - v;
-    sums[0][j] += w * w;
-    sums[1][j] += v * v;
-    sums[2][j] += w * v;
-    sums[3][j] += d * d;
-    most[j] = if d.abs() > most[j] { d.abs() } else { most[j] };
+fn doubles(x: [f32; LANES]) -> Doubles {
+    let mut y = [0.0; LANES];
+    for j in 0..LANES {
+        y[j] = f64::from(x[j]);
+    }
+    y
 }
 
 #[inline(always)]
+fn minus(a: Doubles, b: Doubles) -> Doubles {
+    let mut c = [0.0; LANES];
+    for j in 0..LANES {
+        c[j] = a[j] - b[j];
+    }
+    c
+}
+
+#[inline(always)]
+fn plus_product(sum: Doubles, a: Doubles, b: Doubles) -> Doubles {
+    let mut c = [0.0; LANES];
+    for j in 0..LANES {
+        c[j] = sum[j] + a[j] * b[j];
+    }
+    c
+}
+
+#[inline(always)]
+fn larger(most: Doubles, d: Doubles) -> Doubles {
+    let mut c = [0.0; LANES];
+    for j in 0..LANES {
+        c[j] = if d[j].abs() > most[j] { d[j].abs() } else { most[j] };
+    }
+    c
+}
+
 fn fold(mut a: [f64; LANES]) -> f64 {
     let mut half = LANES / 2;
     while half > 0 {

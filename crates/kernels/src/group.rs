@@ -1,7 +1,7 @@
 //! Min/max quantization of one group: the starting point of every method.
 
 use crate::lanes::min_max;
-use crate::round::to_stored;
+use crate::round::all_to_stored;
 use aq_core::ScaleDtype;
 
 /// No stored scale is smaller: its reciprocal must be finite, and a group this narrow is constant for every purpose.
@@ -16,31 +16,51 @@ pub struct Params {
     pub zero: f32,
 }
 
-impl Params {
-    /// Of a group whose values are all `value` as far as the stored type can tell: code 0 everywhere.
-    #[inline(always)]
-    pub fn constant(value: f32, dtype: ScaleDtype) -> Self {
-        Self { scale: 1.0, zero: to_stored(value, dtype) }
-    }
-}
-
 /// Range of the group over `max` steps, zero at the minimum; both rounded to the stored type, the scale against the rounded zero so that
 /// the maximum keeps its code.
 #[inline(always)]
 pub fn asymmetric(w: &[f32], max: f32, dtype: ScaleDtype) -> Params {
     let (lo, hi) = min_max(w);
-    let zero = to_stored(lo, dtype);
-    let scale = to_stored((hi - zero) / max, dtype);
-    if lo < hi && scale >= LEAST_SCALE { Params { scale, zero } } else { Params::constant(lo, dtype) }
+    let ([scale], [zero]) = from_ranges([lo], [hi], max, dtype);
+    Params { scale, zero }
+}
+
+/// The same for several groups from their least and largest values: scales and zeros. A group that is constant as far as the stored type can
+/// tell has scale 1 and code 0 everywhere.
+#[inline(always)]
+pub fn from_ranges<const N: usize>(lo: [f32; N], hi: [f32; N], max: f32, dtype: ScaleDtype) -> ([f32; N], [f32; N]) {
+    let zero = all_to_stored(lo, dtype);
+    let mut scale = [1.0; N];
+    for j in 0..N {
+        scale[j] = (hi[j] - zero[j]) / max;
+    }
+    scale = all_to_stored(scale, dtype);
+    for j in 0..N {
+        scale[j] = if lo[j] < hi[j] && scale[j] >= LEAST_SCALE { scale[j] } else { 1.0 };
+    }
+    (scale, zero)
 }
 
 /// Largest magnitude over the largest positive code, `2^(b-1) - 1`.
 #[inline(always)]
 pub fn symmetric(w: &[f32], largest: f32, dtype: ScaleDtype) -> Params {
     let (lo, hi) = min_max(w);
-    let most = if -lo > hi { -lo } else { hi };
-    let scale = to_stored(most / largest, dtype);
-    Params { scale: if scale >= LEAST_SCALE { scale } else { 1.0 }, zero: 0.0 }
+    let [scale] = from_magnitudes([if -lo > hi { -lo } else { hi }], largest, dtype);
+    Params { scale, zero: 0.0 }
+}
+
+/// The same for several groups from their largest magnitudes.
+#[inline(always)]
+pub fn from_magnitudes<const N: usize>(most: [f32; N], largest: f32, dtype: ScaleDtype) -> [f32; N] {
+    let mut scale = most;
+    for s in &mut scale {
+        *s /= largest;
+    }
+    scale = all_to_stored(scale, dtype);
+    for s in &mut scale {
+        *s = if *s >= LEAST_SCALE { *s } else { 1.0 };
+    }
+    scale
 }
 
 #[cfg(test)]

@@ -19,23 +19,6 @@ pub fn fold(acc: &Acc) -> f32 {
     (four[0] + four[2]) + (four[1] + four[3])
 }
 
-/// The least multiple of [`LANES`] that holds `n` elements.
-pub const fn padded(n: usize) -> usize {
-    n.div_ceil(LANES) * LANES
-}
-
-/// `sum w_i * x_i` for padded slices of equal length.
-#[inline(always)]
-pub fn dot(w: &[f32], x: &[f32]) -> f32 {
-    let mut acc = [0.0; LANES];
-    for (w, x) in w.chunks_exact(LANES).zip(x.chunks_exact(LANES)) {
-        for j in 0..LANES {
-            acc[j] += w[j] * x[j];
-        }
-    }
-    fold(&acc)
-}
-
 /// `sum x_i` of a slice of any length; what it lacks to whole blocks counts as 0.
 #[inline(always)]
 pub fn sum(x: &[f32]) -> f32 {

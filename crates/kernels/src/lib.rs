@@ -19,6 +19,8 @@ pub mod pack;
 pub mod round;
 pub mod row;
 pub mod search;
+pub mod symmetric;
+pub mod tile;
 
 pub use errors::RowSums;
 pub use level::Level;

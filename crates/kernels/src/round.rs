@@ -12,14 +12,35 @@ pub fn to_stored(x: f32, dtype: ScaleDtype) -> f32 {
     }
 }
 
+/// [`to_stored`] of several at once.
+#[inline(always)]
+pub fn all_to_stored<const N: usize>(x: [f32; N], dtype: ScaleDtype) -> [f32; N] {
+    let mut y = x;
+    match dtype {
+        ScaleDtype::Bf16 => {
+            for j in 0..N {
+                y[j] = to_bf16(x[j]);
+            }
+        }
+        ScaleDtype::F16 => {
+            for j in 0..N {
+                y[j] = to_f16(x[j]);
+            }
+        }
+        ScaleDtype::F32 => {}
+    }
+    y
+}
+
 /// Drops the lower half of the bits, half to even; a carry out of the mantissa goes where it belongs, up to infinity.
 #[inline(always)]
 fn to_bf16(x: f32) -> f32 {
     let bits = x.to_bits();
-    if x.is_nan() { x } else { f32::from_bits((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff_0000) }
+    let rounded = f32::from_bits(bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000);
+    if x.is_nan() { x } else { rounded }
 }
 
-/// Rounds to IEEE half and back.
+/// Rounds to IEEE half and back. Every case is computed and one chosen, so that many can be rounded at once.
 #[inline(always)]
 fn to_f16(x: f32) -> f32 {
     const LEAST_NORMAL: f32 = 1.0 / 16384.0; // 2^-14
@@ -27,15 +48,11 @@ fn to_f16(x: f32) -> f32 {
     // A float near 1/2 has steps of 2^-24, those of subnormal halves.
     const STEPS: f32 = 0.5;
     let (bits, magnitude) = (x.to_bits(), x.abs());
-    if x.is_nan() {
-        x
-    } else if magnitude >= BEYOND {
-        f32::INFINITY.copysign(x)
-    } else if magnitude < LEAST_NORMAL {
-        ((magnitude + STEPS) - STEPS).copysign(x)
-    } else {
-        f32::from_bits((bits + 0xfff + ((bits >> 13) & 1)) & !0x1fff)
-    }
+    let normal = f32::from_bits(bits.wrapping_add(0xfff + ((bits >> 13) & 1)) & !0x1fff);
+    let subnormal = ((magnitude + STEPS) - STEPS).copysign(x);
+    let rounded = if magnitude < LEAST_NORMAL { subnormal } else { normal };
+    let rounded = if magnitude >= BEYOND { f32::INFINITY.copysign(x) } else { rounded };
+    if x.is_nan() { x } else { rounded }
 }
 
 /// 2^23: adding and subtracting it rounds a float in 0..2^22 to an integer, half to even, in two additions on every machine.
@@ -48,6 +65,14 @@ pub fn code(t: f32, max: f32) -> f32 {
     let t = if t > 0.0 { t } else { 0.0 };
     let t = if t < max { t } else { max };
     (t + MAGIC) - MAGIC
+}
+
+/// [`code`] less `middle`, a whole number up to 128.
+#[inline(always)]
+pub fn code_around(t: f32, max: f32, middle: f32) -> f32 {
+    let t = if t > 0.0 { t } else { 0.0 };
+    let t = if t < max { t } else { max };
+    (t + MAGIC) - (MAGIC + middle)
 }
 
 /// The byte of a code, which is a whole number in 0..=255.
@@ -94,6 +119,7 @@ mod tests {
         for i in 0..=(255 * 8) {
             let t = i as f32 / 8.0;
             assert_eq!(code(t, 255.0), t.round_ties_even());
+            assert_eq!(code_around(t, 255.0, 128.0), t.round_ties_even() - 128.0);
         }
         assert_eq!((code(-3.0, 15.0), code(99.0, 15.0), code(f32::NAN, 15.0), code(f32::INFINITY, 3.0)), (0.0, 15.0, 0.0, 3.0));
     }

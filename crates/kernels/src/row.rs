@@ -1,14 +1,16 @@
-//! One output row: from source order to codes, scales and zeros, and back.
+//! Output rows: from source order to codes, scales and zeros, and back.
 //!
 //! A row of a convolution stands in the file as (channel, tap); groups run along the channels, separately for each tap. Rows are therefore
 //! brought to (tap, channel) first, where every group is contiguous. Codes go back to source order, scales to (group, tap): the orders in
 //! which the SDNQ layout stores them. For linear layers both are the identity.
 
-use crate::gain::{GroupMoments, moments, stretch};
+use crate::gain::{GroupMoments, stretch};
 use crate::group::{self, Params};
 use crate::level::{Level, at_level};
 use crate::round::{byte, code};
-use crate::search::{self, GroupBuffers};
+use crate::search::{self, Outcome, Wanted};
+use crate::symmetric;
+use crate::tile::{self, Tile};
 use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme};
 
 /// Switches of the search, for the benchmarks that measure each alone. The defaults are what jobs use.
@@ -45,7 +47,7 @@ pub struct Scratch {
     codes: Vec<f32>,
     params: Vec<Params>,
     moments: Vec<GroupMoments>,
-    group: GroupBuffers,
+    tile: Tile,
 }
 
 /// Encodes and decodes the rows of one layer.
@@ -62,13 +64,14 @@ impl RowCodec {
         Self { geometry, scheme, tuning }
     }
 
-    /// Encodes `row` (source order, finite). `codes` gets `row.len()` codes in source order, unsigned also where the scheme is symmetric;
-    /// `scales` and `zeros` get [`Geometry::scales_per_row`] values each, in (group, tap) order, already rounded to their stored type.
+    /// Encodes `rows` (source order, finite), each as if it were alone. `codes` gets `rows.len()` codes in source order, unsigned also where
+    /// the scheme is symmetric; `scales` and `zeros` get [`Geometry::scales_per_row`] values a row, in (group, tap) order, already rounded to
+    /// their stored type.
     ///
     /// # Panics
     /// If a length disagrees with the geometry: the caller's invariant.
-    pub fn encode(&self, row: &[f32], scratch: &mut Scratch, codes: &mut [u8], scales: &mut [f32], zeros: &mut [f32]) -> RowFlags {
-        self.encode_at(Level::current(), row, scratch, codes, scales, zeros)
+    pub fn encode(&self, rows: &[f32], scratch: &mut Scratch, codes: &mut [u8], scales: &mut [f32], zeros: &mut [f32]) -> RowFlags {
+        self.encode_at(Level::current(), rows, scratch, codes, scales, zeros)
     }
 
     /// [`RowCodec::encode`] at a level.
@@ -78,19 +81,19 @@ impl RowCodec {
     pub fn encode_at(
         &self,
         level: Level,
-        row: &[f32],
+        rows: &[f32],
         scratch: &mut Scratch,
         codes: &mut [u8],
         scales: &mut [f32],
         zeros: &mut [f32],
     ) -> RowFlags {
         let g = self.geometry;
-        assert!(row.len() == g.row() && codes.len() == g.row());
-        assert!(scales.len() == g.scales_per_row() && zeros.len() == g.scales_per_row());
+        let grids = rows.len() / g.row() * g.scales_per_row();
+        assert!(rows.len().is_multiple_of(g.row()) && codes.len() == rows.len() && scales.len() == grids && zeros.len() == grids);
         let codec = self;
-        at_level!(level, RowCodec::encode_row, (
+        at_level!(level, RowCodec::encode_rows, (
             codec: &RowCodec,
-            row: &[f32],
+            rows: &[f32],
             scratch: &mut Scratch,
             codes: &mut [u8],
             scales: &mut [f32],
@@ -98,34 +101,55 @@ impl RowCodec {
         ) -> RowFlags)
     }
 
+    /// Rows that are searched together: as few as fill whole tiles, or nearly.
+    const fn batch(&self) -> usize {
+        let groups = self.geometry.scales_per_row();
+        if groups >= 4 * tile::WIDTH { 1 } else { (4 * tile::WIDTH).div_ceil(groups) }
+    }
+
     #[inline(always)]
-    fn encode_row(&self, row: &[f32], scratch: &mut Scratch, codes: &mut [u8], scales: &mut [f32], zeros: &mut [f32]) -> RowFlags {
+    fn encode_rows(&self, rows: &[f32], scratch: &mut Scratch, codes: &mut [u8], scales: &mut [f32], zeros: &mut [f32]) -> RowFlags {
         let g = self.geometry;
-        self.arrange(row, &mut scratch.canonical);
-        self.fit(scratch);
-        self.assign(scratch);
-        if self.scheme.method == Method::Mse && self.tuning.gain && self.scheme.bits != BitWidth::Eight {
-            self.restore_gain(scratch);
+        let batch = self.batch();
+        let mut flags = RowFlags::default();
+        let rows = rows.chunks(batch * g.row()).zip(codes.chunks_mut(batch * g.row()));
+        let grids = scales.chunks_mut(batch * g.scales_per_row()).zip(zeros.chunks_mut(batch * g.scales_per_row()));
+        for ((rows, codes), (scales, zeros)) in rows.zip(grids) {
+            self.arrange(rows, &mut scratch.canonical);
+            self.fit(scratch);
+            self.assign(scratch);
+            if self.restores_gain() {
+                self.restore_gain(scratch);
+            }
+            self.emit(scratch, codes);
+            for (i, p) in scratch.params.iter().enumerate() {
+                let (row, i) = (i / g.scales_per_row(), i % g.scales_per_row());
+                let (tap, group) = (i / g.groups(), i % g.groups());
+                let at = group * g.taps + tap;
+                (scales[row * g.scales_per_row() + at], zeros[row * g.scales_per_row() + at]) = (p.scale, p.zero);
+                self.note(*p, at, &mut flags);
+            }
         }
+        flags
+    }
+
+    /// Codes in source order.
+    #[inline(always)]
+    fn emit(&self, scratch: &Scratch, codes: &mut [u8]) {
+        let g = self.geometry;
         if g.taps == 1 {
             for (to, from) in codes.iter_mut().zip(&scratch.codes) {
                 *to = byte(*from);
             }
-        } else {
+            return;
+        }
+        for (from, codes) in scratch.codes.chunks_exact(g.row()).zip(codes.chunks_exact_mut(g.row())) {
             for (channel, codes) in codes.chunks_exact_mut(g.taps).enumerate() {
                 for (tap, to) in codes.iter_mut().enumerate() {
-                    *to = byte(scratch.codes[tap * g.channels + channel]);
+                    *to = byte(from[tap * g.channels + channel]);
                 }
             }
         }
-        let mut flags = RowFlags::default();
-        for (i, p) in scratch.params.iter().enumerate() {
-            let (tap, group) = (i / g.groups(), i % g.groups());
-            let at = group * g.taps + tap;
-            (scales[at], zeros[at]) = (p.scale, p.zero);
-            self.note(*p, at, &mut flags);
-        }
-        flags
     }
 
     /// Decodes codes in source order with scales in (group, tap) order: the definition every layout shares.
@@ -177,17 +201,19 @@ impl RowCodec {
     }
 
     #[inline(always)]
-    fn arrange(&self, row: &[f32], canonical: &mut Vec<f32>) {
+    fn arrange(&self, rows: &[f32], canonical: &mut Vec<f32>) {
         canonical.clear();
         if self.geometry.taps == 1 {
-            canonical.extend_from_slice(row);
+            canonical.extend_from_slice(rows);
             return;
         }
         let (channels, taps) = (self.geometry.channels, self.geometry.taps);
-        canonical.resize(row.len(), 0.0);
-        for (channel, row) in row.chunks_exact(taps).enumerate() {
-            for (tap, value) in row.iter().enumerate() {
-                canonical[tap * channels + channel] = *value;
+        canonical.resize(rows.len(), 0.0);
+        for (row, canonical) in rows.chunks_exact(self.geometry.row()).zip(canonical.chunks_exact_mut(self.geometry.row())) {
+            for (channel, row) in row.chunks_exact(taps).enumerate() {
+                for (tap, value) in row.iter().enumerate() {
+                    canonical[tap * channels + channel] = *value;
+                }
             }
         }
     }
@@ -195,15 +221,29 @@ impl RowCodec {
     #[inline(always)]
     fn fit(&self, s: &mut Scratch) {
         let Scheme { bits, method, scale_dtype, .. } = self.scheme;
-        let by_magnitude = bits == BitWidth::Two && self.tuning.magnitude;
+        let n = self.geometry.group;
         s.params.clear();
-        for w in s.canonical.chunks_exact(self.geometry.group) {
-            s.params.push(match (method, self.scheme.symmetric()) {
-                (Method::Rtn, false) => group::asymmetric(w, bits.max_code() as f32, scale_dtype),
-                (Method::Rtn, true) => group::symmetric(w, (bits.max_code() / 2) as f32, scale_dtype),
-                (Method::Mse, false) => search::asymmetric(w, bits, scale_dtype, by_magnitude, &mut s.group),
-                (Method::Mse, true) => search::symmetric(w, bits, scale_dtype, by_magnitude, &mut s.group),
-            });
+        match method {
+            Method::Rtn => s.params.extend(s.canonical.chunks_exact(n).map(|w| {
+                if self.scheme.symmetric() {
+                    group::symmetric(w, (bits.max_code() / 2) as f32, scale_dtype)
+                } else {
+                    group::asymmetric(w, bits.max_code() as f32, scale_dtype)
+                }
+            })),
+            Method::Mse => {
+                let wanted = Wanted { bits, dtype: scale_dtype, by_magnitude: bits == BitWidth::Two && self.tuning.magnitude };
+                s.moments.clear();
+                let moments = self.restores_gain().then_some(&mut s.moments);
+                let mut out = Outcome { params: &mut s.params, moments };
+                for groups in s.canonical.chunks(tile::WIDTH * n) {
+                    if self.scheme.symmetric() {
+                        symmetric::symmetric(groups, n, wanted, &mut s.tile, &mut out);
+                    } else {
+                        search::asymmetric(groups, n, wanted, &mut s.tile, &mut out);
+                    }
+                }
+            }
         }
     }
 
@@ -211,23 +251,26 @@ impl RowCodec {
     fn assign(&self, s: &mut Scratch) {
         let max = self.scheme.bits.max_code() as f32;
         let middle = if self.scheme.symmetric() { f32::midpoint(max, 1.0) } else { 0.0 };
-        s.codes.clear();
-        for (w, p) in s.canonical.chunks_exact(self.geometry.group).zip(&s.params) {
+        s.codes.resize(s.canonical.len(), 0.0);
+        let n = self.geometry.group;
+        for ((w, codes), p) in s.canonical.chunks_exact(n).zip(s.codes.chunks_exact_mut(n)).zip(&s.params) {
             let inverse = 1.0 / p.scale;
-            s.codes.extend(w.iter().map(|w| code((w - p.zero) * inverse + middle, max)));
+            for (w, c) in w.iter().zip(codes) {
+                *c = code((w - p.zero) * inverse + middle, max);
+            }
         }
+    }
+
+    fn restores_gain(&self) -> bool {
+        self.scheme.method == Method::Mse && self.tuning.gain && self.scheme.bits != BitWidth::Eight
     }
 
     #[inline(always)]
     fn restore_gain(&self, s: &mut Scratch) {
-        let symmetric = self.scheme.symmetric();
-        let middle = symmetric.then_some((1u32 << (self.scheme.bits.bits() - 1)) as f32);
-        let n = self.geometry.group;
-        s.moments.clear();
-        for ((w, q), p) in s.canonical.chunks_exact(n).zip(s.codes.chunks_exact(n)).zip(&s.params) {
-            s.moments.push(moments(w, q, *p, middle));
+        let groups = self.geometry.scales_per_row();
+        for (moments, params) in s.moments.chunks_exact(groups).zip(s.params.chunks_exact_mut(groups)) {
+            stretch(moments, params, self.scheme.symmetric(), self.scheme.scale_dtype);
         }
-        stretch(&s.moments, &mut s.params, symmetric, self.scheme.scale_dtype);
     }
 
     #[inline(always)]

@@ -1,17 +1,19 @@
-//! The two-stage search for scale and zero of one group.
+//! The two-stage search for scale and zero, for the sixteen groups of a tile at once.
 //!
-//! A *pass* assigns codes for a candidate (scale, zero) and takes five weighted sums; from them the least-squares (scale, zero) for those
+//! A *pass* assigns codes for a candidate (scale, zero) and takes three weighted sums; from them the least-squares (scale, zero) for those
 //! codes and the error there follow in closed form. Least squares never leaves the phase (zero modulo one step) that it starts in, and the
 //! error has a local minimum in each; so the clipped ranges are tried first, then the winner's zero is shifted by parts of a step, and the
 //! best of all goes through rounded passes whose error is measured on the values that will be stored. Min/max is always a candidate.
 //!
-//! Everything is computed around the group's weighted mean: in f32 the closed form cancels otherwise, at 8 bits fatally.
-//! Ties: the first candidate wins, "better" is strictly less.
+//! Everything is computed around the group's weighted mean and around the middle code: in f32 the closed form cancels otherwise, at 8 bits
+//! fatally. Every group is searched as if it were alone. Ties: the first candidate wins, "better" is strictly less.
 
+use crate::gain::{self, Found, GroupMoments};
 use crate::group::{self, LEAST_SCALE, Params};
-use crate::lanes::{Acc, LANES, dot, fold, min_max, padded, sum};
-use crate::round::{code, to_stored};
+use crate::round::{all_to_stored, code_around};
+use crate::tile::{Column, Sums, Tile, WIDTH, minus};
 use aq_core::{BitWidth, ScaleDtype};
+use std::array::from_fn;
 
 /// Shrunken ranges tried first, as fractions of the group's own.
 const fn clips(bits: BitWidth) -> &'static [f32] {
@@ -22,317 +24,235 @@ const fn clips(bits: BitWidth) -> &'static [f32] {
     }
 }
 
-/// The same without a zero, as fractions of largest magnitude / largest positive code. At 2 bits the codes are -2..=1, so the best step is
-/// far below the largest magnitude.
-const fn symmetric_clips(bits: BitWidth) -> &'static [f32] {
-    match bits {
-        BitWidth::Two => &[0.3, 0.38, 0.46, 0.56, 0.72, 1.0],
-        BitWidth::Four => &[0.66, 0.74, 0.82, 0.875, 0.94, 1.0],
-        BitWidth::Eight => &[0.9922, 1.0],
-    }
-}
-
 /// Shifts of the winner's zero, in steps.
 const PHASES: [f32; 4] = [-0.2, 0.2, -0.4, 0.4];
 
 /// Rounded passes at the end.
-const ROUNDS: usize = 2;
-
-/// Buffers of one group, padded to whole lanes with weight 0.
-#[derive(Debug, Default)]
-pub struct GroupBuffers {
-    /// Values around their weighted mean.
-    w: Vec<f32>,
-    /// Weights of the errors.
-    h: Vec<f32>,
-    /// Products of the two.
-    hw: Vec<f32>,
-}
-
-/// The sums that every pass of a group shares.
-struct Group<'a> {
-    w: &'a [f32],
-    h: &'a [f32],
-    hw: &'a [f32],
-    /// Weighted mean that was subtracted.
-    mean: f32,
-    /// Sum of weights.
-    s1: f32,
-    /// Weighted energy around the mean.
-    sww: f32,
-    max: f32,
-    dtype: ScaleDtype,
-    /// Some weight is not 1.
-    weighted: bool,
-}
+pub(crate) const ROUNDS: usize = 2;
 
 /// What a pass finds: the least-squares parameters for its codes, relative to the mean, and the error there.
 #[derive(Clone, Copy)]
-struct Fit {
-    scale: f32,
-    zero: f32,
-    error: f32,
+pub(crate) struct Fit {
+    pub scale: Column,
+    pub zero: Column,
+    pub error: Column,
 }
 
-/// Best stored candidate so far.
-struct Best {
-    params: Params,
-    error: f32,
-}
-
-impl GroupBuffers {
-    /// Weights of the errors: 1, or the distance from the group's mean (`by_magnitude`: what makes 2 bits safe without data).
+impl Fit {
+    /// Takes the lanes in which `other` is better.
     #[inline(always)]
-    fn fill(&mut self, w: &[f32], (lo, hi): (f32, f32), by_magnitude: bool) {
-        let n = padded(w.len());
-        self.w.clear();
-        self.w.extend_from_slice(w);
-        self.w.resize(n, 0.0);
-        self.h.clear();
-        self.h.resize(n, 0.0);
-        if by_magnitude {
-            let mean = sum(&self.w) / w.len() as f32;
-            // A floor keeps values near the mean from having no say at all.
-            let (below, above) = ((lo - mean).abs(), (hi - mean).abs());
-            let floor = 1e-3 * if above > below { above } else { below };
-            for (h, v) in self.h.iter_mut().zip(w) {
-                *h = (v - mean).abs() + floor;
-            }
-        } else {
-            self.h[..w.len()].fill(1.0);
-        }
-    }
-
-    #[inline(always)]
-    fn centre(&mut self, n: usize, zero_free: bool) -> (f32, f32, f32) {
-        let s1 = sum(&self.h);
-        let mean = if zero_free { 0.0 } else { dot(&self.h, &self.w) / s1 };
-        for v in &mut self.w[..n] {
-            *v -= mean;
-        }
-        self.hw.clear();
-        self.hw.extend(self.h.iter().zip(&self.w).map(|(h, w)| h * w));
-        (mean, s1, dot(&self.hw, &self.w))
+    pub fn better(&mut self, other: &Self) {
+        let better: [bool; WIDTH] = from_fn(|j| other.error[j] < self.error[j]);
+        choose(&better, &other.scale, &mut self.scale);
+        choose(&better, &other.zero, &mut self.zero);
+        choose(&better, &other.error, &mut self.error);
     }
 }
 
-/// Scale and zero of the group `w`, at least as good (in the weighted squared error) as min/max. Values must be finite.
+/// Takes the chosen lanes of `from`.
 #[inline(always)]
-pub fn asymmetric(w: &[f32], bits: BitWidth, dtype: ScaleDtype, by_magnitude: bool, buffers: &mut GroupBuffers) -> Params {
+pub(crate) fn choose(chosen: &[bool; WIDTH], from: &Column, to: &mut Column) {
+    for j in 0..WIDTH {
+        to[j] = if chosen[j] { from[j] } else { to[j] };
+    }
+}
+
+/// Groups under search.
+struct Search<'a> {
+    tile: &'a Tile,
+    sums: Sums,
+    max: f32,
+    /// The code that sums are taken around.
+    middle: f32,
+    dtype: ScaleDtype,
+}
+
+/// What is searched for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Width of codes.
+    pub bits: BitWidth,
+    /// Stored type of scales and zeros.
+    pub dtype: ScaleDtype,
+    /// Errors weigh as much as their weight's distance from the group's mean.
+    pub by_magnitude: bool,
+}
+
+/// Where the results of a search go, one for each group.
+pub struct Outcome<'a> {
+    /// Scale and zero.
+    pub params: &'a mut Vec<Params>,
+    /// What the row's gain needs, where it is wanted.
+    pub moments: Option<&'a mut Vec<GroupMoments>>,
+}
+
+/// Appends scale and zero of each of the groups of `n` finite values, [`WIDTH`] of them at most: at least as good (in the weighted squared
+/// error) as min/max.
+#[inline(always)]
+pub fn asymmetric(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
+    if wanted.by_magnitude {
+        search::<true>(groups, n, wanted, tile, out);
+    } else {
+        search::<false>(groups, n, wanted, tile, out);
+    }
+}
+
+#[inline(always)]
+fn search<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
+    let Wanted { bits, dtype, .. } = wanted;
     let max = bits.max_code() as f32;
-    let start = group::asymmetric(w, max, dtype);
-    let (lo, hi) = min_max(w);
-    if lo >= hi {
-        return start;
-    }
-    buffers.fill(w, (lo, hi), by_magnitude);
-    let (mean, s1, sww) = buffers.centre(w.len(), false);
-    if !(s1.is_finite() && sww.is_finite() && sww > f32::MIN_POSITIVE) {
-        return start; // energies beyond f32 cannot be compared
-    }
-    let g = Group {
-        w: &buffers.w,
-        h: &buffers.h,
-        hw: &buffers.hw,
-        mean,
-        s1,
-        sww,
-        max,
-        dtype,
-        weighted: by_magnitude || !w.len().is_multiple_of(LANES),
-    };
-    let mut best = Best { params: start, error: f32::INFINITY };
-    g.rounded(Fit { scale: start.scale, zero: start.zero - mean, error: 0.0 }, &mut best);
+    tile.fill(groups, n);
+    let (mut lo, mut hi) = tile.min_max();
+    let sums = tile.centre::<WEIGHTED>(&lo, &hi, false);
+    let g = Search { tile, sums, max, middle: f32::midpoint(max, 1.0), dtype };
 
-    let (lo, hi) = (lo - mean, hi - mean);
-    let mut first: Option<Fit> = None;
+    let start = group::from_ranges(lo, hi, max, dtype);
+    let mut fit = Fit { scale: start.0, zero: minus(start.1, sums.mean), error: [f32::INFINITY; WIDTH] };
+    (lo, hi) = (minus(lo, sums.mean), minus(hi, sums.mean));
+    let mut best = fit;
+    g.rounded::<WEIGHTED>(&fit, &mut best);
+
     for &c in clips(bits) {
-        better(&mut first, g.pass((hi - lo) * c / max, lo * c));
-    }
-    let mut winner = first;
-    if let Some(f) = first {
-        for shift in PHASES {
-            better(&mut winner, g.pass(f.scale, f.zero + shift * f.scale));
+        let (mut scale, mut zero) = ([0.0; WIDTH], [0.0; WIDTH]);
+        for j in 0..WIDTH {
+            scale[j] = (hi[j] - lo[j]) * c / max;
+            zero[j] = lo[j] * c;
         }
+        fit.better(&g.pass::<WEIGHTED>(&scale, &zero));
     }
-    if let Some(mut fit) = winner {
-        for _ in 0..ROUNDS {
-            fit = g.rounded(fit, &mut best);
+    let first = fit;
+    for shift in PHASES {
+        let mut zero = first.zero;
+        for (zero, scale) in zero.iter_mut().zip(&first.scale) {
+            *zero += shift * scale;
         }
+        fit.better(&g.pass::<WEIGHTED>(&first.scale, &zero));
     }
-    best.params
+    for _ in 0..ROUNDS {
+        fit = g.rounded::<WEIGHTED>(&fit, &mut best);
+    }
+    let comparable = from_fn(|j| hi[j] > lo[j] && is_comparable(&sums, j));
+    let count = groups.len() / n;
+    out.params.extend((0..count).map(|j| {
+        let (scale, zero) = if comparable[j] { (best.scale[j], best.zero[j]) } else { (start.0[j], start.1[j]) };
+        Params { scale, zero }
+    }));
+    if let Some(moments) = &mut out.moments {
+        let found = Found { scale: best.scale, zero: minus(best.zero, sums.mean), max, middle: g.middle, comparable };
+        gain::moments::<false>(tile, &sums, &found, count, moments);
+    }
 }
 
+/// Energies beyond f32 cannot be compared.
 #[inline(always)]
-fn better(best: &mut Option<Fit>, fit: Fit) {
-    if best.is_none_or(|b| fit.error < b.error) {
-        *best = Some(fit);
-    }
+pub(crate) fn is_comparable(sums: &Sums, j: usize) -> bool {
+    sums.s1[j].is_finite() && sums.sww[j].is_finite() && sums.sww[j] > f32::MIN_POSITIVE
 }
 
-impl Group<'_> {
+impl Search<'_> {
     /// Codes for a candidate, not rounded to the stored type; the least-squares parameters for them.
     #[inline(always)]
-    fn pass(&self, scale: f32, zero: f32) -> Fit {
-        // With weights of 1 the products are the values themselves, bit for bit.
-        if self.weighted { self.pass_of::<true>(scale, zero) } else { self.pass_of::<false>(scale, zero) }
-    }
-
-    #[inline(always)]
-    fn pass_of<const WEIGHTED: bool>(&self, scale: f32, zero: f32) -> Fit {
-        let scale = if scale > LEAST_SCALE { scale } else { LEAST_SCALE };
-        let inverse = 1.0 / scale;
-        let (mut sq, mut sqq, mut sqw): (Acc, Acc, Acc) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        for ((w, h), hw) in self.w.chunks_exact(LANES).zip(self.h.chunks_exact(LANES)).zip(self.hw.chunks_exact(LANES)) {
-            for j in 0..LANES {
-                let q = code((w[j] - zero) * inverse, self.max);
+    fn pass<const WEIGHTED: bool>(&self, scale: &Column, zero: &Column) -> Fit {
+        let (mut scale, mut inverse) = (*scale, [0.0; WIDTH]);
+        for j in 0..WIDTH {
+            scale[j] = if scale[j] > LEAST_SCALE { scale[j] } else { LEAST_SCALE };
+            inverse[j] = 1.0 / scale[j];
+        }
+        let (mut sq, mut sqq, mut sqw) = ([0.0; WIDTH], [0.0; WIDTH], [0.0; WIDTH]);
+        for (w, h, hw) in self.tile.columns::<WEIGHTED>() {
+            for j in 0..WIDTH {
+                let q = code_around((w[j] - zero[j]) * inverse[j], self.max, self.middle);
                 let hq = if WEIGHTED { h[j] * q } else { q };
                 sq[j] += hq;
                 sqq[j] += hq * q;
-                sqw[j] += if WEIGHTED { hw[j] } else { w[j] } * q;
+                sqw[j] += hw[j] * q;
             }
         }
-        self.fit(scale, zero, fold(&sq), fold(&sqq), fold(&sqw))
+        self.fit(scale, *zero, sq, sqq, sqw)
     }
 
     /// The least-squares parameters for codes with these sums.
     #[inline(always)]
-    fn fit(&self, scale: f32, zero: f32, sq: f32, sqq: f32, sqw: f32) -> Fit {
-        // Around the weighted mean sum(h w) = 0, so the fitted zero is -scale * mean(q).
-        let variance = sqq - sq * sq / self.s1;
-        if variance > 1e-12 * sqq && sqw > 0.0 {
-            let scale = sqw / variance;
-            Fit { scale, zero: -scale * sq / self.s1, error: self.sww - sqw * sqw / variance }
-        } else {
-            Fit { scale, zero, error: self.sww } // all codes equal, or a falling line: keep the candidate
-        }
-    }
-
-    /// The same for a candidate rounded to its stored type; enters the contest with its true error.
-    #[inline(always)]
-    fn rounded(&self, fit: Fit, best: &mut Best) -> Fit {
-        let scale = to_stored(fit.scale, self.dtype);
-        // The zero follows the rounded scale: the group's mean error stays 0 but for the zero's own rounding.
-        let stored = to_stored(fit.zero * (scale / fit.scale) + self.mean, self.dtype);
-        if !(scale >= LEAST_SCALE && scale.is_finite() && stored.is_finite()) {
-            return fit;
-        }
-        let zero = stored - self.mean;
-        let (fit, error) = if self.weighted { self.measured_pass::<true>(scale, zero) } else { self.measured_pass::<false>(scale, zero) };
-        if error < best.error {
-            *best = Best { params: Params { scale, zero: stored }, error };
+    fn fit(&self, scale: Column, zero: Column, sq: Column, sqq: Column, sqw: Column) -> Fit {
+        let (s1, sww) = (&self.sums.s1, &self.sums.sww);
+        let mut fit = Fit { scale, zero, error: *sww };
+        for j in 0..WIDTH {
+            // Around the weighted mean sum(h w) = 0, so the fitted zero is -scale * mean(q).
+            let mean = sq[j] / s1[j];
+            let variance = sqq[j] - sq[j] * mean;
+            // Else all codes are equal, or the line falls: the candidate is kept.
+            let fits = variance > 1e-12 * sqq[j] && sqw[j] > 0.0;
+            let fitted = sqw[j] / variance;
+            fit.scale[j] = if fits { fitted } else { scale[j] };
+            fit.zero[j] = if fits { -fitted * (mean + self.middle) } else { zero[j] };
+            fit.error[j] = if fits { sww[j] - sqw[j] * fitted } else { sww[j] };
         }
         fit
     }
 
+    /// The same for a candidate rounded to its stored type; enters the contest with its true error.
+    #[inline(always)]
+    fn rounded<const WEIGHTED: bool>(&self, fit: &Fit, best: &mut Fit) -> Fit {
+        let mut scale = all_to_stored(fit.scale, self.dtype);
+        let mut stored = [0.0; WIDTH];
+        for j in 0..WIDTH {
+            // The zero follows the rounded scale: the group's mean error stays 0 but for the zero's own rounding.
+            stored[j] = fit.zero[j] * (scale[j] / fit.scale[j]) + self.sums.mean[j];
+        }
+        stored = all_to_stored(stored, self.dtype);
+        let valid: [bool; WIDTH] = from_fn(|j| scale[j] >= LEAST_SCALE && scale[j].is_finite() && stored[j].is_finite());
+        let invalid = valid.map(|valid| !valid);
+        choose(&invalid, &[1.0; WIDTH], &mut scale);
+        let zero = minus(stored, self.sums.mean);
+        let (mut next, error) = self.measured_pass::<WEIGHTED>(&scale, &zero);
+        let better: [bool; WIDTH] = from_fn(|j| valid[j] && error[j] < best.error[j]);
+        choose(&better, &scale, &mut best.scale);
+        choose(&better, &stored, &mut best.zero);
+        choose(&better, &error, &mut best.error);
+        choose(&invalid, &fit.scale, &mut next.scale);
+        choose(&invalid, &fit.zero, &mut next.zero);
+        next
+    }
+
     /// A pass that also measures the true error of its candidate.
     #[inline(always)]
-    fn measured_pass<const WEIGHTED: bool>(&self, scale: f32, zero: f32) -> (Fit, f32) {
-        let inverse = 1.0 / scale;
-        let (mut sq, mut sqq, mut sqw, mut error) = ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        for ((w, h), hw) in self.w.chunks_exact(LANES).zip(self.h.chunks_exact(LANES)).zip(self.hw.chunks_exact(LANES)) {
-            for j in 0..LANES {
-                let q = code((w[j] - zero) * inverse, self.max);
+    fn measured_pass<const WEIGHTED: bool>(&self, scale: &Column, zero: &Column) -> (Fit, Column) {
+        let mut inverse = [0.0; WIDTH];
+        for j in 0..WIDTH {
+            inverse[j] = 1.0 / scale[j];
+        }
+        let (mut sq, mut sqq, mut sqw, mut error) = ([0.0; WIDTH], [0.0; WIDTH], [0.0; WIDTH], [0.0; WIDTH]);
+        for (w, h, hw) in self.tile.columns::<WEIGHTED>() {
+            for j in 0..WIDTH {
+                let q = code_around((w[j] - zero[j]) * inverse[j], self.max, self.middle);
                 let hq = if WEIGHTED { h[j] * q } else { q };
                 sq[j] += hq;
                 sqq[j] += hq * q;
-                sqw[j] += if WEIGHTED { hw[j] } else { w[j] } * q;
-                let d = w[j] - q * scale - zero;
+                sqw[j] += hw[j] * q;
+                let d = w[j] - (q + self.middle) * scale[j] - zero[j];
                 error[j] += if WEIGHTED { h[j] * d } else { d } * d;
             }
         }
-        (self.fit(scale, zero, fold(&sq), fold(&sqq), fold(&sqw)), fold(&error))
+        (self.fit(*scale, *zero, sq, sqq, sqw), error)
     }
-
-    /// A pass of the symmetric scheme: codes `0..=max` stand for `-(max+1)/2 ..= (max-1)/2`; the fit has one unknown.
-    #[inline(always)]
-    fn symmetric_pass(&self, scale: f32) -> Fit {
-        let scale = if scale > LEAST_SCALE { scale } else { LEAST_SCALE };
-        let inverse = 1.0 / scale;
-        let middle = f32::midpoint(self.max, 1.0);
-        let (mut sqq, mut sqw): (Acc, Acc) = ([0.0; LANES], [0.0; LANES]);
-        for ((w, h), hw) in self.w.chunks_exact(LANES).zip(self.h.chunks_exact(LANES)).zip(self.hw.chunks_exact(LANES)) {
-            for j in 0..LANES {
-                let q = code(w[j] * inverse + middle, self.max) - middle;
-                sqq[j] += h[j] * q * q;
-                sqw[j] += hw[j] * q;
-            }
-        }
-        let (sqq, sqw) = (fold(&sqq), fold(&sqw));
-        if sqq > 0.0 && sqw > 0.0 {
-            Fit { scale: sqw / sqq, zero: 0.0, error: self.sww - sqw * sqw / sqq }
-        } else {
-            Fit { scale, zero: 0.0, error: self.sww }
-        }
-    }
-
-    #[inline(always)]
-    fn symmetric_rounded(&self, fit: Fit, best: &mut Best) -> Fit {
-        let scale = to_stored(fit.scale, self.dtype);
-        if !(scale >= LEAST_SCALE && scale.is_finite()) {
-            return fit;
-        }
-        let inverse = 1.0 / scale;
-        let middle = f32::midpoint(self.max, 1.0);
-        let mut error: Acc = [0.0; LANES];
-        for (w, h) in self.w.chunks_exact(LANES).zip(self.h.chunks_exact(LANES)) {
-            for j in 0..LANES {
-                let d = w[j] - (code(w[j] * inverse + middle, self.max) - middle) * scale;
-                error[j] += h[j] * d * d;
-            }
-        }
-        let error = fold(&error);
-        if error < best.error {
-            *best = Best { params: Params { scale, zero: 0.0 }, error };
-        }
-        self.symmetric_pass(scale)
-    }
-}
-
-/// Scale of the group `w` without a zero, at least as good as the largest magnitude over the largest positive code.
-#[inline(always)]
-pub fn symmetric(w: &[f32], bits: BitWidth, dtype: ScaleDtype, by_magnitude: bool, buffers: &mut GroupBuffers) -> Params {
-    let largest = (bits.max_code() / 2) as f32;
-    let start = group::symmetric(w, largest, dtype);
-    let (lo, hi) = min_max(w);
-    let most = if -lo > hi { -lo } else { hi };
-    if most <= 0.0 {
-        return start;
-    }
-    buffers.fill(w, (lo, hi), by_magnitude);
-    let (mean, s1, sww) = buffers.centre(w.len(), true);
-    if !(s1.is_finite() && sww.is_finite() && sww > f32::MIN_POSITIVE) {
-        return start;
-    }
-    let g = Group {
-        w: &buffers.w,
-        h: &buffers.h,
-        hw: &buffers.hw,
-        mean,
-        s1,
-        sww,
-        max: bits.max_code() as f32,
-        dtype,
-        weighted: by_magnitude || !w.len().is_multiple_of(LANES),
-    };
-    let mut best = Best { params: start, error: f32::INFINITY };
-    g.symmetric_rounded(Fit { scale: start.scale, zero: 0.0, error: 0.0 }, &mut best);
-    let mut winner = None;
-    for &c in symmetric_clips(bits) {
-        better(&mut winner, g.symmetric_pass(most * c / largest));
-    }
-    if let Some(mut fit) = winner {
-        for _ in 0..ROUNDS {
-            fit = g.symmetric_rounded(fit, &mut best);
-        }
-    }
-    best.params
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::round::code;
+    use crate::symmetric::symmetric;
+
+    type Method = fn(&[f32], usize, Wanted, &mut Tile, &mut Outcome<'_>);
+
+    /// Of one group.
+    fn one(method: Method, w: &[f32], bits: BitWidth, dtype: ScaleDtype, by_magnitude: bool) -> Params {
+        let mut out = Vec::new();
+        let wanted = Wanted { bits, dtype, by_magnitude };
+        method(w, w.len(), wanted, &mut Tile::default(), &mut Outcome { params: &mut out, moments: None });
+        assert_eq!(out.len(), 1);
+        out[0]
+    }
 
     fn error(w: &[f32], p: Params, max: f32) -> f64 {
         w.iter().map(|&v| f64::from(v - code((v - p.zero) / p.scale, max) * p.scale - p.zero).powi(2)).sum()
@@ -350,14 +270,13 @@ mod tests {
 
     #[test]
     fn never_worse_than_min_max_and_usually_much_better() {
-        let mut buffers = GroupBuffers::default();
         for bits in BitWidth::ALL {
             let max = bits.max_code() as f32;
             let (mut plain, mut searched) = (0.0, 0.0);
             for seed in 0..200 {
                 let w = sample(64, seed);
                 let a = error(&w, group::asymmetric(&w, max, ScaleDtype::F16), max);
-                let b = error(&w, asymmetric(&w, bits, ScaleDtype::F16, false, &mut buffers), max);
+                let b = error(&w, one(asymmetric, &w, bits, ScaleDtype::F16, false), max);
                 assert!(b <= a * 1.0001, "{bits} {seed}: {b} > {a}");
                 plain += a;
                 searched += b;
@@ -369,16 +288,29 @@ mod tests {
 
     #[test]
     fn odd_lengths_and_degenerate_groups_are_sound() {
-        let mut buffers = GroupBuffers::default();
         for bits in BitWidth::ALL {
             for n in [1, 2, 3, 15, 16, 17, 31, 33, 48, 63] {
                 for w in [sample(n, 7), vec![0.0; n], vec![-0.0; n], vec![3e38; n], sample(n, 3).iter().map(|v| v * 1e-36).collect()] {
-                    for p in [
-                        asymmetric(&w, bits, ScaleDtype::Bf16, true, &mut buffers),
-                        symmetric(&w, bits, ScaleDtype::Bf16, true, &mut buffers),
-                    ] {
+                    for method in [asymmetric as Method, symmetric] {
+                        let p = one(method, &w, bits, ScaleDtype::Bf16, true);
                         assert!(p.scale > 0.0 && p.scale.is_finite() && p.zero.is_finite(), "{bits} {n} {w:?} {p:?}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_is_searched_as_if_it_were_alone() {
+        for bits in BitWidth::ALL {
+            for method in [asymmetric as Method, symmetric] {
+                for by_magnitude in [false, true] {
+                    let groups: Vec<Vec<f32>> = (0..WIDTH as u32).map(|seed| sample(48, seed)).collect();
+                    let (mut tile, mut together) = (Tile::default(), Vec::new());
+                    let wanted = Wanted { bits, dtype: ScaleDtype::F16, by_magnitude };
+                    method(&groups.concat(), 48, wanted, &mut tile, &mut Outcome { params: &mut together, moments: None });
+                    let alone: Vec<Params> = groups.iter().map(|w| one(method, w, bits, ScaleDtype::F16, by_magnitude)).collect();
+                    assert_eq!(together, alone, "{bits} {by_magnitude}");
                 }
             }
         }

@@ -158,18 +158,8 @@ fn breaker_of(ordinal: u32) -> Arc<Breaker> {
     BREAKERS.lock().unwrap_or_else(PoisonError::into_inner).entry(ordinal).or_default().clone()
 }
 
-/// Encodes rows one after another; the arithmetic that every backend must equal.
+/// Encodes rows on the CPU; the arithmetic that every backend must equal.
 #[expect(clippy::needless_pass_by_value, reason = "whoever encodes owns the place")]
 fn encode_rows(work: &Work<'_>, out: Codes<'_>, scratch: &mut Scratch) -> RowFlags {
-    let (row, scales) = (work.geometry.row(), work.geometry.scales_per_row());
-    let codec = RowCodec::new(work.geometry, work.scheme, work.tuning);
-    let mut flags = RowFlags::default();
-    let rows = work.weights.chunks_exact(row).zip(out.values.chunks_exact_mut(row));
-    let grids = out.scales.chunks_exact_mut(scales).zip(out.zeros.chunks_exact_mut(scales));
-    for ((weights, codes), (scales, zeros)) in rows.zip(grids) {
-        let got = codec.encode(weights, scratch, codes, scales, zeros);
-        flags.needs_f32 |= got.needs_f32;
-        flags.overflow = flags.overflow.or(got.overflow);
-    }
-    flags
+    RowCodec::new(work.geometry, work.scheme, work.tuning).encode(work.weights, scratch, out.values, out.scales, out.zeros)
 }
