@@ -180,7 +180,7 @@ describe('the signal', () => {
   });
   test('one signal for many jobs ends all of them and keeps no listener', async () => {
     const { controller, signal, left } = counted();
-    const modelPath = bigModel(tempDir(), 24, 512);
+    const modelPath = bigModel(tempDir());
     const folder = tempDir();
     const jobs = Array.from({ length: 8 }, (_, n) =>
       caught(() =>

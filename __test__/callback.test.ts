@@ -25,10 +25,7 @@ function warnings() {
 const WARNING = { type: 'ArrowQuantWarning', code: 'AQ_WARN_CALLBACK' };
 
 /** Runs a job and checks what holds for every callback. */
-async function observed(
-  act: (event: ProgressEvent, seen: number) => unknown,
-  modelPath = bigModel(tempDir(), 24, 512),
-) {
+async function observed(act: (event: ProgressEvent, seen: number) => unknown, modelPath = bigModel(tempDir())) {
   const outputPath = path.join(tempDir(), 'out');
   const events: ProgressEvent[] = [];
   const onProgress: ProgressCallback = (event) => {
@@ -154,7 +151,7 @@ describe('a callback that', () => {
     expect(result.callbackErrors?.count).toBe(0);
   });
   test('starts the same job again, to the same output: that one is refused, this one goes on', async () => {
-    const modelPath = bigModel(tempDir(), 24, 512);
+    const modelPath = bigModel(tempDir());
     const place = await placeFor(modelPath, false);
     const job = { modelPath, outputPath: place.outputPath, minAccuracy: 0 } as const;
     let other: Promise<unknown> | undefined;
@@ -207,7 +204,7 @@ test('a callback that never returns to the event loop cannot keep the job from i
   const script = `aq.quantizeDiffusionModel({ ...data, onProgress: ({ phase }) => {
     if (phase === 'quantize') { console.log('blocked'); for (;;); }
   } });`;
-  const job = { modelPath: bigModel(tempDir(), 24, 512), outputPath: place.outputPath, minAccuracy: 0 };
+  const job = { modelPath: bigModel(tempDir()), outputPath: place.outputPath, minAccuracy: 0 };
   const { child, said, ended } = program(script, job);
   await said('blocked');
   await vi.waitFor(() => expect(existsSync(place.outputPath)).toBe(true), { timeout: 10_000, interval: 20 });

@@ -15,7 +15,7 @@ import { tempDir } from './helpers/temp.js';
 const CHANGES: readonly (readonly [string, (file: string) => void])[] = [
   ['truncated to nothing', (file) => truncateSync(file, 0)],
   ['truncated to a half', (file) => truncateSync(file, 3_000_000)],
-  ['longer', (file) => truncateSync(file, 100_000_000)],
+  ['longer', (file) => truncateSync(file, 200_000_000)],
   [
     'replaced',
     (file) => {
@@ -27,7 +27,7 @@ const CHANGES: readonly (readonly [string, (file: string) => void])[] = [
   ['touched', (file) => utimesSync(file, new Date(0), new Date(0))],
 ];
 
-const big = (folder: string) => bigModel(folder, 24, 512);
+const big = (folder: string) => bigModel(folder, 24);
 
 describe.each([false, true])('overwrite: %s', (overwrite) => {
   test.each(CHANGES)('a shard is %s at work', async (_, change) => {
@@ -52,7 +52,7 @@ describe.each([false, true])('overwrite: %s', (overwrite) => {
 test('calibration changes at work', async () => {
   const folder = tempDir();
   const modelPath = big(folder);
-  const calibration = writeCalibration(folder, 24, 512);
+  const calibration = writeCalibration(folder, 24, 1024);
   const place = await placeFor(modelPath, false);
   const onProgress = ({ phase, layersDone }: ProgressEvent) => {
     if (phase === 'quantize' && layersDone > 0) truncateSync(calibration, 5000);

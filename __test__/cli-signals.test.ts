@@ -25,7 +25,7 @@ describe.each([false, true])('overwrite: %s', (overwrite) => {
     ['SIGINT', 130],
     ['SIGTERM', 143],
   ] as const)('%s, as a person sees it: exits with %i, and all is as before', async (signal, expected) => {
-    const modelPath = bigModel(tempDir(), 24, 768);
+    const modelPath = bigModel(tempDir());
     const place = await placeFor(modelPath, overwrite);
     const more = overwrite ? ['--overwrite'] : [];
     const { code, stdout, stderr, after } = await signalled(
@@ -40,7 +40,7 @@ describe.each([false, true])('overwrite: %s', (overwrite) => {
   });
 
   test('a second SIGINT exits at once with 130, and still nothing is left', async () => {
-    const modelPath = bigModel(tempDir(), 24, 768);
+    const modelPath = bigModel(tempDir());
     const place = await placeFor(modelPath, overwrite);
     const more = overwrite ? ['--overwrite'] : [];
     // Two equal signals at once may become one. Of these SIGINT is the second and ends the process, or is the first.
@@ -55,7 +55,7 @@ describe.each([false, true])('overwrite: %s', (overwrite) => {
 });
 
 test('with --resume the staging is kept, and the same command goes on with it', async () => {
-  const modelPath = bigModel(tempDir(), 24, 768);
+  const modelPath = bigModel(tempDir());
   const place = await placeFor(modelPath, false);
   const args = ['quantize', modelPath, '-o', place.outputPath, '--min-accuracy', '0', '--num-threads', '1', '--resume'];
   const first = await signalled([...args, '--json', '--progress'], ['SIGINT']);

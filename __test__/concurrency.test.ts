@@ -23,7 +23,7 @@ const isLong = process.env.AQ_TEST_LONG === '1';
 
 describe('two jobs, one output', () => {
   test('in one process: the second is refused, whichever way it comes, and the first does not notice', async () => {
-    const modelPath = bigModel(tempDir(), 24, 512);
+    const modelPath = bigModel(tempDir());
     const job = { modelPath, minAccuracy: 0 } as const;
     const wanted = await undisturbed(job);
     const place = await placeFor(modelPath, true);
@@ -48,7 +48,7 @@ describe('two jobs, one output', () => {
   });
 
   test('started together: exactly one wins', async () => {
-    const modelPath = bigModel(tempDir(), 24, 512);
+    const modelPath = bigModel(tempDir());
     const job = { modelPath, minAccuracy: 0, numThreads: 1 } as const;
     const wanted = await undisturbed(job);
     const place = await placeFor(modelPath, false);

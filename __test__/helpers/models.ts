@@ -42,7 +42,7 @@ export function writeModel(
 }
 
 /** A model whose job takes a while, made quickly: every block has the same weights. */
-export function bigModel(parent: string, blocks = 24, width = 1024): string {
+export function bigModel(parent: string, blocks = 32, width = 1024): string {
   const weight = f32([width, width], gaussian(width * width));
   const names = Array.from({ length: blocks }, (_, block) => `transformer_blocks.${block}.attn1.to_q.weight`);
   return writeModel(parent, Object.fromEntries(names.map((name) => [name, weight])));
