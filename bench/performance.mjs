@@ -96,7 +96,9 @@ ${kernels()}
 
 ## Beside others
 
-\`npm run bench:peers\`: the same matrices, ${THREADS} threads, rounds taken in turns.
+\`npm run bench:peers\`: the same matrices, ${THREADS} threads, rounds taken in turns. Ours write packed codes into a buffer of 64 rows, ggml its blocks
+into one of the whole matrix. HQQ's speed depends on how free the cores are, since torch's threads wait by spinning: it had its best of one
+and ${THREADS} threads.
 
 ${peers()}
 

@@ -101,10 +101,14 @@ impl RowCodec {
         ) -> RowFlags)
     }
 
-    /// Rows that are searched together: as few as fill whole tiles, or nearly.
+    /// Rows that are searched together: as few as fill whole tiles, and some of them, where that does not take much memory.
     const fn batch(&self) -> usize {
+        const SOME: usize = 4 * tile::WIDTH;
+        const MUCH: usize = 32 * tile::WIDTH;
         let groups = self.geometry.scales_per_row();
-        if groups >= 4 * tile::WIDTH { 1 } else { (4 * tile::WIDTH).div_ceil(groups) }
+        let shared = groups.trailing_zeros();
+        let whole = if shared >= tile::WIDTH.trailing_zeros() { 1 } else { tile::WIDTH >> shared };
+        if whole * groups > MUCH { SOME.div_ceil(groups) } else { whole * SOME.div_ceil(whole * groups) }
     }
 
     #[inline(always)]
