@@ -6,25 +6,18 @@
 //! error targets are stated.
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a command that prints a table for developers")]
 
+mod common;
+
 use aq_core::{BitWidth, Dtype, Geometry, Method, ScaleDtype, Scheme, ZeroKind};
 use aq_kernels::pack::{pack_at, packed_len};
 use aq_kernels::{Level, RowCodec, RowSums, Scratch, Tuning, convert, lanes};
+use common::{BLOCK, COLS, Matrix, ROWS};
 use serde_json::{Value, json};
 use std::hint::black_box;
 use std::time::Instant;
 
-const ROWS: usize = 2048;
-const COLS: usize = 3072;
 const GROUP: usize = 64;
 const PASSES: usize = 3;
-/// Rows at a time, as jobs have them.
-const BLOCK: usize = 64;
-
-struct Matrix {
-    name: String,
-    cols: usize,
-    data: Vec<f32>,
-}
 
 struct Arguments {
     json: bool,
@@ -34,7 +27,7 @@ struct Arguments {
 
 fn arguments() -> Arguments {
     let mut found = Arguments { json: false, threads: 1, file: None };
-    let mut list = std::env::args().skip(1);
+    let mut list = std::env::args().skip(1); // the program's own name
     while let Some(argument) = list.next() {
         match argument.as_str() {
             "--json" => found.json = true,
@@ -43,21 +36,6 @@ fn arguments() -> Arguments {
         }
     }
     found
-}
-
-fn matrices(file: &str) -> Vec<Matrix> {
-    let bytes = std::fs::read(file).expect("the file can be read");
-    let file = safetensors::SafeTensors::deserialize(&bytes).expect("the file is safetensors");
-    let tensors = file.iter().filter(|(_, view)| view.dtype() == safetensors::Dtype::F32 && view.shape().len() == 2);
-    let mut list: Vec<Matrix> = tensors
-        .map(|(name, view)| Matrix {
-            name: name.into(),
-            cols: view.shape()[1],
-            data: view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        })
-        .collect();
-    list.sort_by(|a, b| a.name.cmp(&b.name));
-    list
 }
 
 /// Seconds of the fastest pass: each thread does its part of the rows, in blocks, with what it makes for itself first.
@@ -76,6 +54,7 @@ fn fastest<S>(m: &Matrix, threads: usize, make: impl Fn() -> S + Sync, work: imp
         });
         begun.elapsed().as_secs_f64()
     };
+    // The first pass warms the caches and does not count.
     (0..=PASSES).map(|_| pass()).skip(1).fold(f64::INFINITY, f64::min)
 }
 
@@ -227,7 +206,7 @@ fn main() {
     let Arguments { json, threads, file } = arguments();
     let mut list = Vec::new();
     if let Some(file) = file {
-        for m in matrices(&file) {
+        for m in common::read(&file) {
             list.extend(encoding(&m, threads, Level::current()));
         }
     } else {

@@ -5,38 +5,21 @@
 //! weight SQNR away on purpose, for the network's output. Rows with `default` show what jobs use.
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a command that prints a table for developers")]
 
+mod common;
+
 use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme, ZeroKind};
 use aq_kernels::{RowCodec, RowSums, Scratch, Tuning};
+use common::{BLOCK, COLS, Matrix, ROWS};
 use std::time::Instant;
 
-const ROWS: usize = 2048;
-const COLS: usize = 3072;
-/// Rows at a time, as jobs have them.
-const BLOCK: usize = 64;
 const PLAIN: Tuning = Tuning { gain: false, magnitude: false };
-
-struct Matrix {
-    name: String,
-    cols: usize,
-    data: Vec<f32>,
-}
 
 fn matrices() -> Vec<Matrix> {
     let Some(path) = std::env::args().nth(1) else {
         let made = |name: &str, data| Matrix { name: name.into(), cols: COLS, data };
         return vec![made("gauss", aq_testkit::gauss(ROWS, COLS, 1)), made("heavy", aq_testkit::heavy(ROWS, COLS, 1))];
     };
-    let bytes = std::fs::read(path).expect("the file can be read");
-    let file = safetensors::SafeTensors::deserialize(&bytes).expect("the file is safetensors");
-    let matrix = |(name, view): (&str, safetensors::tensor::TensorView<'_>)| Matrix {
-        name: name.into(),
-        cols: view.shape()[1],
-        data: view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-    };
-    let mut list: Vec<Matrix> =
-        file.iter().filter(|(_, v)| v.dtype() == safetensors::Dtype::F32 && v.shape().len() == 2).map(matrix).collect();
-    list.sort_by(|a, b| a.name.cmp(&b.name));
-    list
+    common::read(&path)
 }
 
 /// SQNR in dB and millions of weights per second on one thread.

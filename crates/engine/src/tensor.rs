@@ -98,17 +98,14 @@ fn encode(spec: &LayerSpec, data: &[f32], tuning: Tuning) -> Encoded {
         worst: 1.0,
         flags: RowFlags::default(),
     };
-    let (mut scratch, mut decoded) = (Scratch::default(), vec![0.0; g.row()]);
+    e.flags = codec.encode(data, &mut Scratch::default(), &mut e.codes, &mut e.scales, &mut e.zeros);
+    let mut decoded = vec![0.0; g.row()];
     for i in 0..g.out {
         let (r, s) = (i * g.row()..(i + 1) * g.row(), i * n..(i + 1) * n);
-        let flags =
-            codec.encode(&data[r.clone()], &mut scratch, &mut e.codes[r.clone()], &mut e.scales[s.clone()], &mut e.zeros[s.clone()]);
         codec.decode(&e.codes[r.clone()], &e.scales[s.clone()], &e.zeros[s], &mut decoded);
         let sums = RowSums::of(&data[r], &decoded);
         e.sums.add(&sums);
         e.worst = e.worst.min(sums.cosine());
-        e.flags.needs_f32 |= flags.needs_f32;
-        e.flags.overflow = e.flags.overflow.or(flags.overflow);
     }
     e
 }
