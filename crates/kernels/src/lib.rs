@@ -19,7 +19,7 @@ pub mod pack;
 pub mod round;
 pub mod row;
 pub mod search;
-pub mod symmetric;
+mod symmetric;
 pub mod tile;
 
 pub use errors::RowSums;

@@ -9,7 +9,6 @@ use crate::group::{self, Params};
 use crate::level::{Level, at_level};
 use crate::round::{byte, code};
 use crate::search::{self, Outcome, Wanted};
-use crate::symmetric;
 use crate::tile::{self, Tile};
 use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme};
 
@@ -236,16 +235,13 @@ impl RowCodec {
                 }
             })),
             Method::Mse => {
-                let wanted = Wanted { bits, dtype: scale_dtype, by_magnitude: bits == BitWidth::Two && self.tuning.magnitude };
+                let by_magnitude = bits == BitWidth::Two && self.tuning.magnitude;
+                let wanted = Wanted { bits, dtype: scale_dtype, symmetric: self.scheme.symmetric(), by_magnitude };
                 s.moments.clear();
                 let moments = self.restores_gain().then_some(&mut s.moments);
                 let mut out = Outcome { params: &mut s.params, moments };
                 for groups in s.canonical.chunks(tile::WIDTH * n) {
-                    if self.scheme.symmetric() {
-                        symmetric::symmetric(groups, n, wanted, &mut s.tile, &mut out);
-                    } else {
-                        search::asymmetric(groups, n, wanted, &mut s.tile, &mut out);
-                    }
+                    search::search(groups, n, wanted, &mut s.tile, &mut out);
                 }
             }
         }

@@ -11,6 +11,7 @@
 use crate::gain::{self, Found, GroupMoments};
 use crate::group::{self, LEAST_SCALE, Params};
 use crate::round::{all_to_stored, code_around};
+use crate::symmetric::symmetric;
 use crate::tile::{Column, Sums, Tile, WIDTH, minus};
 use aq_core::{BitWidth, ScaleDtype};
 use std::array::from_fn;
@@ -58,13 +59,13 @@ pub(crate) fn choose(chosen: &[bool; WIDTH], from: &Column, to: &mut Column) {
 }
 
 /// Groups under search.
-struct Search<'a> {
-    tile: &'a Tile,
-    sums: Sums,
-    max: f32,
-    /// The code that sums are taken around.
-    middle: f32,
-    dtype: ScaleDtype,
+pub(crate) struct Search<'a> {
+    pub tile: &'a Tile,
+    pub sums: Sums,
+    pub max: f32,
+    /// The code that sums are taken around; in a symmetric scheme that of 0.
+    pub middle: f32,
+    pub dtype: ScaleDtype,
 }
 
 /// What is searched for.
@@ -74,6 +75,8 @@ pub struct Wanted {
     pub bits: BitWidth,
     /// Stored type of scales and zeros.
     pub dtype: ScaleDtype,
+    /// Without a zero.
+    pub symmetric: bool,
     /// Errors weigh as much as their weight's distance from the group's mean.
     pub by_magnitude: bool,
 }
@@ -89,30 +92,26 @@ pub struct Outcome<'a> {
 /// Appends scale and zero of each of the groups of `n` finite values, [`WIDTH`] of them at most: at least as good (in the weighted squared
 /// error) as min/max.
 #[inline(always)]
-pub fn asymmetric(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
-    if wanted.by_magnitude {
-        search::<true>(groups, n, wanted, tile, out);
-    } else {
-        search::<false>(groups, n, wanted, tile, out);
+pub fn search(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
+    match (wanted.symmetric, wanted.by_magnitude) {
+        (false, false) => asymmetric::<false>(groups, n, wanted, tile, out),
+        (false, true) => asymmetric::<true>(groups, n, wanted, tile, out),
+        (true, false) => symmetric::<false>(groups, n, wanted, tile, out),
+        (true, true) => symmetric::<true>(groups, n, wanted, tile, out),
     }
 }
 
 #[inline(always)]
-fn search<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
-    let Wanted { bits, dtype, .. } = wanted;
-    let max = bits.max_code() as f32;
-    tile.fill(groups, n);
-    let (mut lo, mut hi) = tile.min_max();
-    let sums = tile.centre::<WEIGHTED>(&lo, &hi, false);
-    let g = Search { tile, sums, max, middle: f32::midpoint(max, 1.0), dtype };
-
+fn asymmetric<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
+    let (g, mut lo, mut hi) = Search::begin::<WEIGHTED>(groups, n, wanted, tile);
+    let Search { tile, sums, max, dtype, .. } = g;
     let start = group::from_ranges(lo, hi, max, dtype);
     let mut fit = Fit { scale: start.0, zero: minus(start.1, sums.mean), error: [f32::INFINITY; WIDTH] };
     (lo, hi) = (minus(lo, sums.mean), minus(hi, sums.mean));
     let mut best = fit;
     g.rounded::<WEIGHTED>(&fit, &mut best);
 
-    for &c in clips(bits) {
+    for &c in clips(wanted.bits) {
         let (mut scale, mut zero) = ([0.0; WIDTH], [0.0; WIDTH]);
         for j in 0..WIDTH {
             scale[j] = (hi[j] - lo[j]) * c / max;
@@ -149,7 +148,17 @@ pub(crate) fn is_comparable(sums: &Sums, j: usize) -> bool {
     sums.s1[j].is_finite() && sums.sww[j].is_finite() && sums.sww[j] > f32::MIN_POSITIVE
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    /// Lays the groups out; with their least and largest values.
+    #[inline(always)]
+    pub fn begin<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, tile: &'a mut Tile) -> (Self, Column, Column) {
+        let max = wanted.bits.max_code() as f32;
+        tile.fill(groups, n);
+        let (lo, hi) = tile.min_max();
+        let sums = tile.centre::<WEIGHTED>(&lo, &hi, wanted.symmetric);
+        (Self { tile, sums, max, middle: f32::midpoint(max, 1.0), dtype: wanted.dtype }, lo, hi)
+    }
+
     /// Codes for a candidate, not rounded to the stored type; the least-squares parameters for them.
     #[inline(always)]
     fn pass<const WEIGHTED: bool>(&self, scale: &Column, zero: &Column) -> Fit {
@@ -241,15 +250,11 @@ impl Search<'_> {
 mod tests {
     use super::*;
     use crate::round::code;
-    use crate::symmetric::symmetric;
-
-    type Method = fn(&[f32], usize, Wanted, &mut Tile, &mut Outcome<'_>);
 
     /// Of one group.
-    fn one(method: Method, w: &[f32], bits: BitWidth, dtype: ScaleDtype, by_magnitude: bool) -> Params {
+    fn one(w: &[f32], wanted: Wanted) -> Params {
         let mut out = Vec::new();
-        let wanted = Wanted { bits, dtype, by_magnitude };
-        method(w, w.len(), wanted, &mut Tile::default(), &mut Outcome { params: &mut out, moments: None });
+        search(w, w.len(), wanted, &mut Tile::default(), &mut Outcome { params: &mut out, moments: None });
         assert_eq!(out.len(), 1);
         out[0]
     }
@@ -276,7 +281,7 @@ mod tests {
             for seed in 0..200 {
                 let w = sample(64, seed);
                 let a = error(&w, group::asymmetric(&w, max, ScaleDtype::F16), max);
-                let b = error(&w, one(asymmetric, &w, bits, ScaleDtype::F16, false), max);
+                let b = error(&w, one(&w, Wanted { bits, dtype: ScaleDtype::F16, symmetric: false, by_magnitude: false }), max);
                 assert!(b <= a * 1.0001, "{bits} {seed}: {b} > {a}");
                 plain += a;
                 searched += b;
@@ -291,8 +296,8 @@ mod tests {
         for bits in BitWidth::ALL {
             for n in [1, 2, 3, 15, 16, 17, 31, 33, 48, 63] {
                 for w in [sample(n, 7), vec![0.0; n], vec![-0.0; n], vec![3e38; n], sample(n, 3).iter().map(|v| v * 1e-36).collect()] {
-                    for method in [asymmetric as Method, symmetric] {
-                        let p = one(method, &w, bits, ScaleDtype::Bf16, true);
+                    for symmetric in [false, true] {
+                        let p = one(&w, Wanted { bits, dtype: ScaleDtype::Bf16, symmetric, by_magnitude: true });
                         assert!(p.scale > 0.0 && p.scale.is_finite() && p.zero.is_finite(), "{bits} {n} {w:?} {p:?}");
                     }
                 }
@@ -303,13 +308,13 @@ mod tests {
     #[test]
     fn a_group_is_searched_as_if_it_were_alone() {
         for bits in BitWidth::ALL {
-            for method in [asymmetric as Method, symmetric] {
+            for symmetric in [false, true] {
                 for by_magnitude in [false, true] {
                     let groups: Vec<Vec<f32>> = (0..WIDTH as u32).map(|seed| sample(48, seed)).collect();
                     let (mut tile, mut together) = (Tile::default(), Vec::new());
-                    let wanted = Wanted { bits, dtype: ScaleDtype::F16, by_magnitude };
-                    method(&groups.concat(), 48, wanted, &mut tile, &mut Outcome { params: &mut together, moments: None });
-                    let alone: Vec<Params> = groups.iter().map(|w| one(method, w, bits, ScaleDtype::F16, by_magnitude)).collect();
+                    let wanted = Wanted { bits, dtype: ScaleDtype::F16, symmetric, by_magnitude };
+                    search(&groups.concat(), 48, wanted, &mut tile, &mut Outcome { params: &mut together, moments: None });
+                    let alone: Vec<Params> = groups.iter().map(|w| one(w, wanted)).collect();
                     assert_eq!(together, alone, "{bits} {by_magnitude}");
                 }
             }

@@ -3,9 +3,9 @@
 use crate::gain::{self, Found};
 use crate::group::{self, LEAST_SCALE, Params};
 use crate::round::{all_to_stored, code_around};
-use crate::search::{Fit, Outcome, ROUNDS, Wanted, choose, is_comparable};
-use crate::tile::{Column, Sums, Tile, WIDTH};
-use aq_core::{BitWidth, ScaleDtype};
+use crate::search::{Fit, Outcome, ROUNDS, Search, Wanted, choose, is_comparable};
+use crate::tile::{Column, Tile, WIDTH};
+use aq_core::BitWidth;
 use std::array::from_fn;
 
 /// Scales tried first, as fractions of largest magnitude / largest positive code. At 2 bits the codes are -2..=1, so the best step is far
@@ -18,36 +18,11 @@ const fn clips(bits: BitWidth) -> &'static [f32] {
     }
 }
 
-/// Groups under search.
-struct Search<'a> {
-    tile: &'a Tile,
-    sums: Sums,
-    max: f32,
-    /// The code of 0.
-    middle: f32,
-    dtype: ScaleDtype,
-}
-
-/// Appends the scale of each of the groups of `n` finite values, [`WIDTH`] of them at most: at least as good as the largest magnitude over the
-/// largest positive code.
 #[inline(always)]
-pub fn symmetric(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
-    if wanted.by_magnitude {
-        search::<true>(groups, n, wanted, tile, out);
-    } else {
-        search::<false>(groups, n, wanted, tile, out);
-    }
-}
-
-#[inline(always)]
-fn search<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
-    let Wanted { bits, dtype, .. } = wanted;
-    let (largest, max) = ((bits.max_code() / 2) as f32, bits.max_code() as f32);
-    tile.fill(groups, n);
-    let (lo, hi) = tile.min_max();
-    let sums = tile.centre::<WEIGHTED>(&lo, &hi, true);
-    let g = Search { tile, sums, max, middle: f32::midpoint(max, 1.0), dtype };
-
+pub(crate) fn symmetric<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
+    let (g, lo, hi) = Search::begin::<WEIGHTED>(groups, n, wanted, tile);
+    let Search { tile, sums, max, dtype, .. } = g;
+    let largest = (wanted.bits.max_code() / 2) as f32;
     let mut most = hi;
     for j in 0..WIDTH {
         most[j] = if -lo[j] > hi[j] { -lo[j] } else { hi[j] };
@@ -55,16 +30,16 @@ fn search<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, tile: 
     let start = group::from_magnitudes(most, largest, dtype);
     let mut fit = Fit { scale: start, zero: [0.0; WIDTH], error: [f32::INFINITY; WIDTH] };
     let mut best = fit;
-    g.rounded::<WEIGHTED>(&fit, &mut best);
-    for &c in clips(bits) {
+    g.symmetric_rounded::<WEIGHTED>(&fit, &mut best);
+    for &c in clips(wanted.bits) {
         let mut scale = most;
         for s in &mut scale {
             *s = *s * c / largest;
         }
-        fit.better(&g.pass::<WEIGHTED>(&scale));
+        fit.better(&g.symmetric_pass::<WEIGHTED>(&scale));
     }
     for _ in 0..ROUNDS {
-        fit = g.rounded::<WEIGHTED>(&fit, &mut best);
+        fit = g.symmetric_rounded::<WEIGHTED>(&fit, &mut best);
     }
     let comparable = from_fn(|j| most[j] > 0.0 && is_comparable(&sums, j));
     let count = groups.len() / n;
@@ -78,7 +53,7 @@ fn search<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, tile: 
 impl Search<'_> {
     /// Codes for a candidate, not rounded to the stored type; the least-squares scale for them.
     #[inline(always)]
-    fn pass<const WEIGHTED: bool>(&self, scale: &Column) -> Fit {
+    fn symmetric_pass<const WEIGHTED: bool>(&self, scale: &Column) -> Fit {
         let (mut scale, mut inverse) = (*scale, [0.0; WIDTH]);
         for j in 0..WIDTH {
             scale[j] = if scale[j] > LEAST_SCALE { scale[j] } else { LEAST_SCALE };
@@ -92,11 +67,11 @@ impl Search<'_> {
                 sqw[j] += hw[j] * q;
             }
         }
-        self.fit(scale, sqq, sqw)
+        self.symmetric_fit(scale, sqq, sqw)
     }
 
     #[inline(always)]
-    fn fit(&self, scale: Column, sqq: Column, sqw: Column) -> Fit {
+    fn symmetric_fit(&self, scale: Column, sqq: Column, sqw: Column) -> Fit {
         let mut fit = Fit { scale, zero: [0.0; WIDTH], error: self.sums.sww };
         for j in 0..WIDTH {
             let fits = sqq[j] > 0.0 && sqw[j] > 0.0;
@@ -109,7 +84,7 @@ impl Search<'_> {
 
     /// The same for a candidate rounded to its stored type; enters the contest with its true error.
     #[inline(always)]
-    fn rounded<const WEIGHTED: bool>(&self, fit: &Fit, best: &mut Fit) -> Fit {
+    fn symmetric_rounded<const WEIGHTED: bool>(&self, fit: &Fit, best: &mut Fit) -> Fit {
         let mut scale = all_to_stored(fit.scale, self.dtype);
         let valid: [bool; WIDTH] = from_fn(|j| scale[j] >= LEAST_SCALE && scale[j].is_finite());
         let invalid = valid.map(|valid| !valid);
@@ -118,7 +93,7 @@ impl Search<'_> {
         for j in 0..WIDTH {
             inverse[j] = 1.0 / scale[j];
         }
-        let (mut next, error) = self.measured_pass::<WEIGHTED>(scale, inverse);
+        let (mut next, error) = self.symmetric_measured_pass::<WEIGHTED>(scale, inverse);
         let better: [bool; WIDTH] = from_fn(|j| valid[j] && error[j] < best.error[j]);
         choose(&better, &scale, &mut best.scale);
         choose(&better, &error, &mut best.error);
@@ -127,7 +102,7 @@ impl Search<'_> {
     }
 
     #[inline(always)]
-    fn measured_pass<const WEIGHTED: bool>(&self, scale: Column, inverse: Column) -> (Fit, Column) {
+    fn symmetric_measured_pass<const WEIGHTED: bool>(&self, scale: Column, inverse: Column) -> (Fit, Column) {
         let (mut sqq, mut sqw, mut error) = ([0.0; WIDTH], [0.0; WIDTH], [0.0; WIDTH]);
         for (w, h, hw) in self.tile.columns::<WEIGHTED>() {
             for j in 0..WIDTH {
@@ -138,6 +113,6 @@ impl Search<'_> {
                 error[j] += if WEIGHTED { h[j] * d } else { d } * d;
             }
         }
-        (self.fit(scale, sqq, sqw), error)
+        (self.symmetric_fit(scale, sqq, sqw), error)
     }
 }
