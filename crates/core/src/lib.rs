@@ -19,4 +19,4 @@ pub use config::{GivenConfig, Mode, Profile, ResolvedConfig};
 pub use dtype::Dtype;
 pub use modality::Modality;
 pub use progress::{Notice, Numbered, Phase, ProgressEvent, ProgressSink};
-pub use scheme::{Geometry, Method, ScaleDtype, Scheme, ZeroKind, group_for};
+pub use scheme::{Geometry, Method, ScaleDtype, Scheme, ZeroKind, group_for, rotation_for};

@@ -76,6 +76,8 @@ pub struct Scheme {
     pub method: Method,
     /// Stored type of scales and zeros.
     pub scale_dtype: ScaleDtype,
+    /// Values that are rotated together before they are encoded (Hadamard, along the row as it is stored); `None`: no rotation.
+    pub rotation: Option<usize>,
 }
 
 impl Scheme {
@@ -88,6 +90,12 @@ impl Scheme {
     #[must_use]
     pub fn with_bits(self, bits: BitWidth) -> Self {
         Self { bits, scale_dtype: ScaleDtype::for_bits(bits), ..self }
+    }
+
+    /// The same scheme on rows that are rotated in blocks, or not.
+    #[must_use]
+    pub fn with_rotation(self, rotation: Option<usize>) -> Self {
+        Self { rotation, ..self }
     }
 
     /// The same scheme with scales stored in another type.
@@ -113,6 +121,13 @@ pub fn group_for(channels: usize, wanted: usize) -> usize {
         size = channels / n;
     }
     size
+}
+
+/// The block in which rows of `channels` input channels are rotated when `wanted` (a power of two) is asked for: the largest power of two up
+/// to it that divides the channels. The rule that the SDNQ loader derives again, which rotates nothing under 4.
+pub fn rotation_for(channels: usize, wanted: usize) -> Option<usize> {
+    let block = wanted.min(1 << channels.trailing_zeros().min(usize::BITS - 2));
+    (channels > 0 && block >= 4).then_some(block)
 }
 
 /// How a weight `[out, channels, taps..]` is cut into groups: along the input channels, separately for each kernel tap.
@@ -190,6 +205,25 @@ mod tests {
                 assert_eq!(channels % group_for(channels, wanted), 0);
             }
         }
+    }
+
+    #[test]
+    fn rotation_follows_the_loader() {
+        // next_power_of_2(min(channels, 256)), halved until it divides: sdnq 0.2.8, quant_utils.py
+        for (channels, block) in [
+            (192, Some(64)),
+            (640, Some(128)),
+            (96, Some(32)),
+            (48, Some(16)),
+            (3072, Some(256)),
+            (4, Some(4)),
+            (6, None),
+            (1, None),
+            (0, None),
+        ] {
+            assert_eq!(rotation_for(channels, 256), block, "{channels}");
+        }
+        assert_eq!(rotation_for(3072, 64), Some(64));
     }
 
     #[test]

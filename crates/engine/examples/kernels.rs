@@ -70,7 +70,7 @@ struct Encoder {
 
 impl Encoder {
     fn new(m: &Matrix, bits: BitWidth, method: Method) -> Self {
-        let scheme = Scheme { bits, group_size: GROUP, zero: ZeroKind::Float, method, scale_dtype: ScaleDtype::F16 };
+        let scheme = Scheme { bits, group_size: GROUP, zero: ZeroKind::Float, method, scale_dtype: ScaleDtype::F16, rotation: None };
         let geometry = Geometry::of(&[m.data.len() / m.cols, m.cols], GROUP).expect("a matrix has rows and columns");
         let codec = RowCodec::new(geometry, scheme, Tuning { gain: false, magnitude: false });
         let n = BLOCK * geometry.scales_per_row();

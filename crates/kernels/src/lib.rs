@@ -16,6 +16,7 @@ pub mod group;
 pub mod lanes;
 pub mod level;
 pub mod pack;
+mod rotate;
 pub mod round;
 pub mod row;
 pub mod search;

@@ -2,11 +2,14 @@
 //!
 //! A row of a convolution stands in the file as (channel, tap); groups run along the channels, separately for each tap. Rows are therefore
 //! brought to (tap, channel) first, where every group is contiguous. Codes go back to source order, scales to (group, tap): the orders in
-//! which the SDNQ layout stores them. For linear layers both are the identity.
+//! which the SDNQ layout stores them. For linear layers both are the identity. A rotation comes before all this and is undone after it: its
+//! blocks run along the row as it stands in the file.
 
+use crate::convert::first_non_finite;
 use crate::gain::{GroupMoments, stretch};
 use crate::group::{self, Params};
 use crate::level::{Level, at_level};
+use crate::rotate::rotate;
 use crate::round::{byte, code};
 use crate::search::{self, Outcome, Wanted};
 use crate::tile::{self, Tile};
@@ -34,6 +37,17 @@ pub struct RowFlags {
     pub needs_f32: bool,
     /// The group, in stored order, whose scale or zero no stored type holds.
     pub overflow: Option<usize>,
+    /// A rotated value is larger than f32 holds: the layer should not be rotated.
+    pub rotated_too_large: bool,
+}
+
+impl RowFlags {
+    /// What rows ask for together with the rows after them.
+    pub fn join(&mut self, after: Self) {
+        self.needs_f32 |= after.needs_f32;
+        self.overflow = self.overflow.or(after.overflow);
+        self.rotated_too_large |= after.rotated_too_large;
+    }
 }
 
 /// Below this a scale in f16 has fewer than seven bits left.
@@ -42,6 +56,7 @@ const LEAST_F16_SCALE: f32 = 1.0 / 262_144.0; // 2^-18
 /// Buffers reused from row to row.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    rotated: Vec<f32>,
     canonical: Vec<f32>,
     codes: Vec<f32>,
     params: Vec<Params>,
@@ -68,7 +83,7 @@ impl RowCodec {
     /// their stored type.
     ///
     /// # Panics
-    /// If a length disagrees with the geometry: the caller's invariant.
+    /// If a length disagrees with the geometry, or a rotation's block does not divide the channels: the caller's invariant.
     pub fn encode(&self, rows: &[f32], scratch: &mut Scratch, codes: &mut [u8], scales: &mut [f32], zeros: &mut [f32]) -> RowFlags {
         self.encode_at(Level::current(), rows, scratch, codes, scales, zeros)
     }
@@ -87,6 +102,7 @@ impl RowCodec {
         zeros: &mut [f32],
     ) -> RowFlags {
         let g = self.geometry;
+        assert!(self.scheme.rotation.is_none_or(|n| n.is_power_of_two() && g.channels.is_multiple_of(n)));
         let grids = rows.len() / g.row() * g.scales_per_row();
         assert!(rows.len().is_multiple_of(g.row()) && codes.len() == rows.len() && scales.len() == grids && zeros.len() == grids);
         let codec = self;
@@ -118,7 +134,15 @@ impl RowCodec {
         let rows = rows.chunks(batch * g.row()).zip(codes.chunks_mut(batch * g.row()));
         let grids = scales.chunks_mut(batch * g.scales_per_row()).zip(zeros.chunks_mut(batch * g.scales_per_row()));
         for ((rows, codes), (scales, zeros)) in rows.zip(grids) {
-            self.arrange(rows, &mut scratch.canonical);
+            if let Some(block) = self.scheme.rotation {
+                scratch.rotated.clear();
+                scratch.rotated.extend_from_slice(rows);
+                rotate(&mut scratch.rotated, block);
+                flags.rotated_too_large |= first_non_finite(&scratch.rotated).is_some();
+                self.arrange(&scratch.rotated, &mut scratch.canonical);
+            } else {
+                self.arrange(rows, &mut scratch.canonical);
+            }
             self.fit(scratch);
             self.assign(scratch);
             if self.restores_gain() {
@@ -176,6 +200,14 @@ impl RowCodec {
 
     #[inline(always)]
     fn decode_row(&self, codes: &[u8], scales: &[f32], zeros: &[f32], out: &mut [f32]) {
+        self.decode_codes(codes, scales, zeros, out);
+        if let Some(block) = self.scheme.rotation {
+            rotate(out, block);
+        }
+    }
+
+    #[inline(always)]
+    fn decode_codes(&self, codes: &[u8], scales: &[f32], zeros: &[f32], out: &mut [f32]) {
         let g = self.geometry;
         let middle = (1u32 << (self.scheme.bits.bits() - 1)) as f32;
         let symmetric = self.scheme.symmetric();

@@ -6,7 +6,7 @@ mod common;
 
 use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme, ZeroKind};
 use aq_kernels::{Level, RowCodec, Scratch, Tuning};
-use common::{Lcg, SHAPES, rows, schemes};
+use common::{Lcg, SHAPES, rotations, rows, schemes};
 use half::{bf16, f16};
 
 const LEAST_SCALE: f32 = 7.888_609e-31; // 2^-100
@@ -246,9 +246,13 @@ fn same(a: f32, b: f32) -> bool {
 fn every_level_gives_the_bits_of_the_specification() {
     for shape in SHAPES {
         for (i, w) in rows(shape.iter().product()).iter().enumerate() {
-            for scheme in schemes() {
+            for scheme in schemes().into_iter().flat_map(|s| rotations(shape[1], s)) {
                 let g = Geometry::of(shape, scheme.group_size).expect("a shape with rows");
-                let (codes, scales, zeros) = row(w, g, scheme);
+                let turned = scheme.rotation.map_or(w.clone(), |n| rotated(w, n));
+                if turned.iter().any(|v| !v.is_finite()) {
+                    continue; // flagged, see below
+                }
+                let (codes, scales, zeros) = row(&turned, g, scheme);
                 let n = g.scales_per_row();
                 for level in Level::available() {
                     let (mut got, mut got_scales, mut got_zeros) = (vec![0; w.len()], vec![0.0; n], vec![0.0; n]);
@@ -271,6 +275,82 @@ fn every_level_gives_the_bits_of_the_specification() {
     }
 }
 
+/// Blocks of `n`, one cascade after another; each value is written as what it is made of.
+fn rotated(row: &[f32], n: usize) -> Vec<f32> {
+    let (mut v, base) = (row.to_vec(), if n.trailing_zeros().is_multiple_of(2) { 4 } else { 2 });
+    let mut stride = 1;
+    while stride < n {
+        let at = |i: usize, digit: usize| v[i - i / stride % base * stride + digit * stride];
+        v = (0..v.len())
+            .map(|i| match (base, i / stride % base) {
+                (2, 0) => at(i, 0) + at(i, 1),
+                (2, _) => at(i, 0) - at(i, 1),
+                (_, 0) => (at(i, 0) + at(i, 1)) + (at(i, 2) - at(i, 3)),
+                (_, 1) => (at(i, 0) + at(i, 1)) - (at(i, 2) - at(i, 3)),
+                (_, 2) => (at(i, 0) - at(i, 1)) + (at(i, 2) + at(i, 3)),
+                (_, _) => (at(i, 2) + at(i, 3)) - (at(i, 0) - at(i, 1)),
+            })
+            .collect();
+        stride *= base;
+    }
+    v.iter().map(|v| v * (1.0 / (n as f32).sqrt())).collect()
+}
+
+/// The matrix of the format: Kronecker powers as the loader multiplies them out. Decoding what an 8-bit scheme keeps turns back.
+#[test]
+fn the_rotation_is_the_matrix_of_the_format_and_is_undone_by_decoding() {
+    for n in [4_usize, 8, 16, 32, 64, 128, 256] {
+        let small: &[&[f64]] = if n.trailing_zeros() % 2 == 0 {
+            &[&[1., 1., 1., -1.], &[1., 1., -1., 1.], &[1., -1., 1., 1.], &[-1., 1., 1., 1.]]
+        } else {
+            &[&[1., 1.], &[1., -1.]]
+        };
+        let base = small.len();
+        let entry = |mut i: usize, mut j: usize| {
+            let mut product = 1.0 / (n as f64).sqrt();
+            for _ in 0..n.ilog(base) {
+                product *= small[i % base][j % base];
+                (i, j) = (i / base, j / base);
+            }
+            product
+        };
+        let w = Lcg(n as u64).weights(2 * n, 0.1);
+        for (block, got) in w.chunks(n).zip(rotated(&w, n).chunks(n)) {
+            for (i, got) in got.iter().enumerate() {
+                let want: f64 = block.iter().enumerate().map(|(j, v)| f64::from(*v) * entry(i, j)).fold(0.0, |a, b| a + b);
+                assert!((f64::from(*got) - want).abs() < 1e-5, "{n} {i}: {got} {want}");
+            }
+        }
+        let scheme = Scheme {
+            bits: BitWidth::Eight,
+            group_size: 32,
+            zero: ZeroKind::Float,
+            method: Method::Mse,
+            scale_dtype: ScaleDtype::F32,
+            rotation: Some(n),
+        };
+        let g = Geometry::of(&[1, 2 * n], 32).expect("a shape with rows");
+        let codec = RowCodec::new(g, scheme, Tuning::default());
+        let (mut codes, mut back) = (vec![0; w.len()], vec![0.0; w.len()]);
+        let (mut scales, mut zeros) = (vec![0.0; g.scales_per_row()], vec![0.0; g.scales_per_row()]);
+        codec.encode(&w, &mut Scratch::default(), &mut codes, &mut scales, &mut zeros);
+        codec.decode(&codes, &scales, &zeros, &mut back);
+        let off = w.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 0.05, "{n}: {off}");
+    }
+}
+
+#[test]
+fn rows_too_large_to_be_rotated_are_told_of() {
+    let g = Geometry::of(&[1, 64], 64).expect("a shape with rows");
+    let scheme = schemes()[0].with_rotation(Some(64));
+    let flags = |value: f32| {
+        let (mut codes, mut scales, mut zeros) = (vec![0; 64], vec![0.0], vec![0.0]);
+        RowCodec::new(g, scheme, Tuning::default()).encode(&[value; 64], &mut Scratch::default(), &mut codes, &mut scales, &mut zeros)
+    };
+    assert!(flags(f32::MAX).rotated_too_large && !flags(1e30).rotated_too_large);
+}
+
 /// Sixteen groups are searched side by side, of as many rows as it takes.
 #[test]
 fn rows_together_are_each_as_if_alone() {
@@ -278,7 +358,8 @@ fn rows_together_are_each_as_if_alone() {
         let data = Lcg(9).weights(shape.iter().product(), 0.1);
         for zero in [ZeroKind::Float, ZeroKind::None] {
             for bits in BitWidth::ALL {
-                let scheme = Scheme { bits, group_size: 32, zero, method: Method::Mse, scale_dtype: ScaleDtype::for_bits(bits) };
+                let scheme =
+                    Scheme { bits, group_size: 32, zero, method: Method::Mse, scale_dtype: ScaleDtype::for_bits(bits), rotation: None };
                 let g = Geometry::of(shape, 32).expect("a shape with rows");
                 let codec = RowCodec::new(g, scheme, Tuning::default());
                 let encode = |w: &[f32]| {

@@ -79,8 +79,7 @@ impl Guarded {
             let size = part.len();
             match self.repeated(work, out, part, scratch) {
                 Ok(got) => {
-                    flags.needs_f32 |= got.needs_f32;
-                    flags.overflow = flags.overflow.or(got.overflow);
+                    flags.join(got);
                     at += size;
                 }
                 Err(e)

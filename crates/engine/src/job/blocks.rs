@@ -132,8 +132,7 @@ pub fn encode(
         let permit = job.memory.acquire(bytes, job.control)?;
         match encode_part(job, spec, files, placed, Block { first, rows }, inputs, b, &mut sums, &mut checksum)? {
             Part::Encoded(got) => {
-                sums.flags.needs_f32 |= got.needs_f32;
-                sums.flags.overflow = sums.flags.overflow.or(got.overflow);
+                sums.flags.join(got);
                 first += rows;
             }
             Part::NonFinite => return Ok(BlockEnd::NonFinite),

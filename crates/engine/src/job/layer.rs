@@ -143,8 +143,7 @@ fn attempt(
         for steps in block.outputs.chunks_exact(inputs.len().max(1)) {
             outputs.iter_mut().zip(steps).for_each(|(total, step)| total.add(step));
         }
-        flags.needs_f32 |= block.flags.needs_f32;
-        flags.overflow = flags.overflow.or(block.flags.overflow);
+        flags.join(block.flags);
         checksums.push(block.checksum);
     }
     let groups = job.judge.filter(|_| !inputs.is_empty()).map(|j| j.quality(inputs, &outputs)).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Rows and schemes that both suites go through.
 
-use aq_core::{BitWidth, Method, ScaleDtype, Scheme, ZeroKind};
+use aq_core::{BitWidth, Method, ScaleDtype, Scheme, ZeroKind, rotation_for};
 
 /// Numbers without a dependency: the top bits of a linear congruential generator.
 pub struct Lcg(pub u64);
@@ -40,13 +40,19 @@ pub fn rows(n: usize) -> Vec<Vec<f32>> {
 /// Shapes whose groups are whole blocks, part of one, one element, and odd; with and without kernel positions.
 pub const SHAPES: [&[usize]; 9] = [&[1, 64], &[1, 256], &[1, 1], &[1, 63], &[1, 65], &[1, 97], &[1, 640], &[1, 32, 3, 3], &[1, 5, 2]];
 
+/// Each scheme as it is, and on rotated rows where the channels allow it.
+pub fn rotations(channels: usize, scheme: Scheme) -> impl Iterator<Item = Scheme> {
+    let rotated = rotation_for(channels, 256).map(|block| scheme.with_rotation(Some(block)));
+    std::iter::once(scheme).chain(rotated)
+}
+
 pub fn schemes() -> Vec<Scheme> {
     let mut list = Vec::new();
     for bits in BitWidth::ALL {
         for zero in [ZeroKind::Float, ZeroKind::None] {
             for method in [Method::Rtn, Method::Mse] {
                 for (group_size, scale_dtype) in [(32, ScaleDtype::F32), (64, ScaleDtype::for_bits(bits))] {
-                    list.push(Scheme { bits, group_size, zero, method, scale_dtype });
+                    list.push(Scheme { bits, group_size, zero, method, scale_dtype, rotation: None });
                 }
             }
         }
