@@ -13,20 +13,22 @@ import type { Status } from './status.js';
 export async function probeNative(
   call: CallInfo,
 ): Promise<{ native: Status['native']; cpu: Status['cpu']; devices: Status['devices'] }> {
-  const cores = availableParallelism();
   try {
     const native = await loadNative(call);
     const info = unwrapOutcome(native.systemInfo(), call) as {
       readonly simd?: unknown;
+      readonly threads?: unknown;
       readonly devices?: unknown;
     } | null;
     const simd = typeof info?.simd === 'string' ? info.simd : null;
+    // Node does not see the quota of a control group in every version.
+    const cores = typeof info?.threads === 'number' ? info.threads : availableParallelism();
     const devices = Array.isArray(info?.devices) ? (info.devices as Status['devices']) : [];
     return { native: { loaded: true, version: native.version(), error: null }, cpu: { cores, simd }, devices };
   } catch (error) {
     return {
       native: { loaded: false, version: null, error: reasonOf(error) },
-      cpu: { cores, simd: null },
+      cpu: { cores: availableParallelism(), simd: null },
       devices: [],
     };
   }

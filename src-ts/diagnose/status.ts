@@ -29,7 +29,10 @@ export interface Status {
   readonly platform: string;
   /** The addon; `error` tells why it is not loaded. */
   readonly native: { readonly loaded: boolean; readonly version: string | null; readonly error: string | null };
-  /** `simd` is the instruction set the kernels use; null where the addon is not loaded. */
+  /**
+   * `cores` are those this process may use at once, by its affinity and the quota of its control group: the default of
+   * `numThreads`. `simd` is the instruction set the kernels use; null where the addon is not loaded.
+   */
   readonly cpu: { readonly cores: number; readonly simd: string | null };
   /** `limit` is that of the container; null where there is none. */
   readonly memory: { readonly total: number; readonly available: number; readonly limit: number | null };
