@@ -82,10 +82,25 @@ FAMILIES = {
 }
 
 
+# Families made once more with one column of every weight 20 times as large, so that layers are rotated.
+OUTLIERS = ("pixart", "unet2dcond")
+
+
+def with_outliers(model):
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() >= 2:
+                weight.view(len(weight), -1)[:, 1] *= 20
+    return model
+
+
 def make(root):
     for name, (cls, config) in FAMILIES.items():
         torch.manual_seed(0)
-        getattr(diffusers, cls)(**config).float().save_pretrained(os.path.join(root, name))
+        model = getattr(diffusers, cls)(**config).float()
+        model.save_pretrained(os.path.join(root, name))
+        if name in OUTLIERS:
+            with_outliers(model).save_pretrained(os.path.join(root, name + "_outliers"))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ async function checkOne({ title, original, predict = true }, written, checker, r
     const figures =
       r.quantized === undefined
         ? ''
-        : `${r.quantized} modules, weights ${exp(r.worstWeightDifference)}, prediction ${exp(r.worstPredictionDifference)}`;
+        : `${r.quantized} modules, ${r.rotated} rotated, weights ${exp(r.worstWeightDifference)}, prediction ${exp(r.worstPredictionDifference)}`;
     report(title, r.problems, figures);
   } catch (error) {
     report(title, [error.message]);

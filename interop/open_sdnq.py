@@ -49,6 +49,8 @@ def check_modules(modules, layers, problems):
         found, scheme = modules[name].sdnq_dequantizer, layers[name]["scheme"]
         if found.num_bits != scheme["bits"] or found.is_unsigned == scheme["symmetric"]:
             problems.append(f"{name}: loaded as {found.weights_dtype}, the manifest says {scheme}")
+        if (found.hadamard_group_size if found.use_hadamard else None) != scheme["rotation"]:
+            problems.append(f"{name}: loaded with rotation {found.use_hadamard}, {found.hadamard_group_size}, the manifest says {scheme}")
 
 
 def check_weights(modules, plain, problems):
@@ -107,6 +109,9 @@ def check(original, sdnq, plain, samples=None, predict=True):
     if not modules:
         problems.append("no module is quantized")
     check_modules(modules, layers, problems)
+    rotated = sum(layer["scheme"]["rotation"] is not None for layer in layers.values())
+    if os.path.basename(os.path.normpath(original)).endswith("_outliers") and not rotated:
+        problems.append("no layer is rotated, though every one has an outlier")
     plain_tensors = tensors_of(plain)
     worst = check_weights(modules, plain_tensors, problems)
     check_rest(tensors_of(original), tensors_of(sdnq), plain_tensors, modules, problems)
@@ -118,7 +123,7 @@ def check(original, sdnq, plain, samples=None, predict=True):
         prediction = max(prediction, off)
         if not off <= PREDICTION_TOLERANCE:  # a NaN must not pass
             problems.append(f"prediction at step {step}: relative difference {off:.2e} to plain")
-    return {"problems": problems, "quantized": len(modules), "manifest": len(layers), "worstWeight": worst[0],
+    return {"problems": problems, "quantized": len(modules), "manifest": len(layers), "rotated": rotated, "worstWeight": worst[0],
             "worstWeightDifference": worst[1], "worstPredictionDifference": prediction}
 
 

@@ -20,6 +20,8 @@ export interface LayerScheme {
   readonly symmetric: boolean;
   readonly method: string;
   readonly scaleDtype: string;
+  /** Values that were rotated together before they were encoded (Hadamard); null: none. */
+  readonly rotation: number | null;
 }
 
 /** How far decoded weights lie from the original ones, computed from the bytes that were written. */

@@ -46,6 +46,8 @@ pub struct SchemeReport {
     pub method: Method,
     /// Stored type of scales and zeros.
     pub scale_dtype: ScaleDtype,
+    /// Values rotated together; none: not rotated.
+    pub rotation: Option<usize>,
 }
 
 /// One attempt at a layer.

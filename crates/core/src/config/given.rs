@@ -119,7 +119,16 @@ impl GivenConfig {
         widths.filter_map(|(name, value)| Some((name.clone(), value.as_u64()? as u8))).collect()
     }
 
-    /// Options that were given but cannot change anything in a job without calibration and rotation: the report warns about each.
+    fn at_eight_bits(&self) -> bool {
+        let narrower = |(_, bits): &(String, u8)| *bits < 8;
+        self.bit_width
+            .and_then(|v| BitWidth::try_from(v).ok())
+            .unwrap_or_else(|| self.deployment_profile.unwrap_or_default().defaults().bit_width)
+            == BitWidth::Eight
+            && !self.layer_bit_widths().iter().any(narrower)
+    }
+
+    /// Options that were given but cannot change anything in this job: the report warns about each.
     pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
         let no_calibration = "there is no calibration in this job";
         let mut list = Vec::new();
@@ -131,8 +140,8 @@ impl GivenConfig {
             ];
             list.extend(given.into_iter().filter(|(_, given)| *given).map(|(option, _)| (option, no_calibration)));
         }
-        if self.enable_spatial == Some(true) {
-            list.push(("enableSpatial", "rotation is not built into this version yet"));
+        if self.enable_spatial == Some(true) && self.at_eight_bits() {
+            list.push(("enableSpatial", "nothing is rotated at 8 bits"));
         }
         list
     }

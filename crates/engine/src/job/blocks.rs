@@ -9,7 +9,7 @@ use crate::time::{OutputSums, StepInputs, row_sums};
 use aq_core::Geometry;
 use aq_io::TensorInfo;
 use aq_io::fault::{self, Effect, Site};
-use aq_io::layout::{EncodedRows, LayerSpec};
+use aq_io::layout::{EncodedRows, LayerSpec, OutTensor};
 use aq_io::output::{Placed, ShardWriter};
 use aq_io::source::Shard;
 use aq_io::weights::read_float_rows;
@@ -55,7 +55,13 @@ pub struct Buffers {
 
 impl Buffers {
     /// Takes the memory that some rows need.
-    fn prepare(&mut self, spec: &LayerSpec, placed: &[Placed], rows: usize, source_bytes: usize) -> Result<(), Refused> {
+    fn prepare<'t>(
+        &mut self,
+        spec: &LayerSpec,
+        tensors: impl ExactSizeIterator<Item = &'t OutTensor>,
+        rows: usize,
+        source_bytes: usize,
+    ) -> Result<(), Refused> {
         let (weights, scales) = (rows * spec.geometry.row(), rows * spec.geometry.scales_per_row());
         resize(&mut self.source, weights * source_bytes, 0)?;
         resize(&mut self.weights, weights, 0.0)?;
@@ -63,10 +69,10 @@ impl Buffers {
         resize(&mut self.encoded.codes, weights, 0)?;
         resize(&mut self.encoded.scales, scales, 0.0)?;
         resize(&mut self.encoded.zeros, scales, 0.0)?;
-        self.out.resize_with(placed.len(), Vec::new);
-        for (out, placed) in self.out.iter_mut().zip(placed) {
+        self.out.resize_with(tensors.len(), Vec::new);
+        for (out, tensor) in self.out.iter_mut().zip(tensors) {
             out.clear();
-            let bytes = (rows as u64 * placed.tensor.row_bits).div_ceil(8) as usize;
+            let bytes = (rows as u64 * tensor.row_bits).div_ceil(8) as usize;
             out.try_reserve_exact(bytes).map_err(|_| Refused)?;
         }
         Ok(())
@@ -109,6 +115,21 @@ enum Part {
     NonFinite,
     /// There was no memory for it.
     Refused,
+}
+
+/// What became of rows that are encoded and not written.
+pub enum Trial {
+    /// Sums of each row, and what the rows ask for.
+    Encoded(Vec<RowSums>, RowFlags),
+    /// A value is not finite.
+    NonFinite,
+    /// There was no memory for it.
+    Refused,
+}
+
+/// Encodes some rows to see their error; the buffers hold what became of them.
+pub fn trial(job: &JobContext<'_>, spec: &LayerSpec, files: &LayerFiles<'_>, part: Block, b: &mut Buffers) -> Result<Trial, QuantError> {
+    code(job, spec, files, job.layout.tensors(spec).iter(), part, b)
 }
 
 /// Encodes one block of a layer and writes it: at once, or in smaller parts where memory is short.
@@ -159,14 +180,43 @@ fn encode_part(
     sums: &mut BlockSums,
     checksum: &mut BlockChecksum,
 ) -> Result<Part, QuantError> {
-    let g = spec.geometry;
-    let refused = fault::hit(Site::Chunk) == Some(Effect::Alloc);
-    if refused || b.prepare(spec, placed, part.rows, files.tensor.dtype.size()).is_err() {
+    if fault::hit(Site::Chunk) == Some(Effect::Alloc) {
         return Ok(Part::Refused);
+    }
+    let flags = match code(job, spec, files, placed.iter().map(|p| &p.tensor), part, b)? {
+        Trial::Encoded(rows, flags) => {
+            sums.rows.extend(rows);
+            flags
+        }
+        Trial::NonFinite => return Ok(Part::NonFinite),
+        Trial::Refused => return Ok(Part::Refused),
+    };
+    if !inputs.is_empty() {
+        sums.outputs.extend(row_sums(inputs, &b.weights, &b.decoded, spec.geometry.row()));
+    }
+    for (i, (placed, bytes)) in placed.iter().zip(&b.out).enumerate() {
+        checksum.update(i, bytes);
+        files.writer.write(placed, placed.tensor.row_offset(part.first), bytes)?;
+    }
+    Ok(Part::Encoded(flags))
+}
+
+/// Reads rows, encodes them and decodes what would be written.
+fn code<'t>(
+    job: &JobContext<'_>,
+    spec: &LayerSpec,
+    files: &LayerFiles<'_>,
+    tensors: impl ExactSizeIterator<Item = &'t OutTensor>,
+    part: Block,
+    b: &mut Buffers,
+) -> Result<Trial, QuantError> {
+    let g = spec.geometry;
+    if b.prepare(spec, tensors, part.rows, files.tensor.dtype.size()).is_err() {
+        return Ok(Trial::Refused);
     }
     read_float_rows(files.shard, files.tensor, part.first, &mut b.weights, g.row(), &mut b.source)?;
     if first_non_finite(&b.weights).is_some() {
-        return Ok(Part::NonFinite);
+        return Ok(Trial::NonFinite);
     }
     let work = Work { geometry: g, scheme: spec.scheme, tuning: job.tuning, weights: &b.weights };
     let flags = job.compute.encode(job.control, &work, &mut b.encoded, &mut b.scratch)?;
@@ -176,16 +226,7 @@ fn encode_part(
     let bytes: Vec<&[u8]> = b.out.iter().map(Vec::as_slice).collect();
     job.layout.read_rows(spec, &bytes, part.rows, &mut b.decoded);
     let rows = b.weights.chunks_exact(g.row()).zip(b.decoded.chunks_exact(g.row()));
-    sums.rows.extend(rows.map(|(w, v)| RowSums::of(w, v)));
-    if !inputs.is_empty() {
-        sums.outputs.extend(row_sums(inputs, &b.weights, &b.decoded, g.row()));
-    }
-
-    for (i, (placed, bytes)) in placed.iter().zip(&b.out).enumerate() {
-        checksum.update(i, bytes);
-        files.writer.write(placed, placed.tensor.row_offset(part.first), bytes)?;
-    }
-    Ok(Part::Encoded(flags))
+    Ok(Trial::Encoded(rows.map(|(w, v)| RowSums::of(w, v)).collect(), flags))
 }
 
 #[cfg(test)]

@@ -57,6 +57,8 @@ pub struct LayerEntry {
     pub bits: BitWidth,
     /// Type of its scales.
     pub scale_dtype: ScaleDtype,
+    /// Block in which its rows are rotated.
+    pub rotation: Option<usize>,
     /// First bytes of its tensors.
     pub positions: Vec<u64>,
     /// `ww, vv, wv, ee, max_abs`.
@@ -78,6 +80,7 @@ impl LayerEntry {
         Self {
             bits: done.spec.scheme.bits,
             scale_dtype: done.spec.scheme.scale_dtype,
+            rotation: done.spec.scheme.rotation,
             positions: done.placed.iter().map(|p| p.position).collect(),
             sums: [ww, vv, wv, ee, max_abs],
             worst: done.judged.figures.worst_row_cosine,

@@ -5,6 +5,7 @@ use super::carry;
 use super::checksum::combine;
 use super::context::JobContext;
 use super::judge::Judged;
+use super::rotation;
 use crate::error::{QuantError, WorkFailure};
 use crate::plan::LayerPlan;
 use crate::time::{OutputSums, StepInputs};
@@ -54,12 +55,16 @@ struct Measured {
 pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, placed: Vec<Placed>) -> Result<(LayerEnd, u64), QuantError> {
     let layer = &job.plan.layers[index];
     let inputs = job.judge.map_or(Ok(None), |j| j.inputs(index))?.unwrap_or_default();
-    let (mut spec, mut placed) = (layer.spec.clone(), placed);
+    let (mut spec, mut placed) = (rotation::chosen(job, &layer.spec, files)?, placed);
     let mut attempts: Vec<Attempt> = Vec::new();
     loop {
         let Some(measured) = attempt(job, layer, &spec, files, &placed, &inputs, attempts.is_empty())? else {
             return keep(job, files);
         };
+        if measured.flags.rotated_too_large {
+            spec = spec.with_scheme(spec.scheme.with_rotation(None));
+            continue;
+        }
         if measured.flags.needs_f32 && spec.scheme.scale_dtype == ScaleDtype::F16 {
             spec = spec.with_scheme(spec.scheme.with_scale_dtype(ScaleDtype::F32));
             placed = replace(job, files, &spec, placed);
@@ -79,7 +84,7 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
         let passed = similarity >= job.config.min_accuracy;
         let wider = spec.scheme.bits.wider().filter(|_| !passed && !layer.pinned && !job.config.fail_fast);
         if let Some(bits) = wider {
-            spec = spec.with_scheme(spec.scheme.with_bits(bits));
+            spec = rotation::chosen(job, &spec.with_scheme(spec.scheme.with_bits(bits)), files)?;
             placed = replace(job, files, &spec, placed);
             continue;
         }

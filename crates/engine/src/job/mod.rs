@@ -14,6 +14,7 @@ pub(crate) mod manifest;
 mod pool;
 mod quality;
 mod report;
+mod rotation;
 mod run;
 mod tasks;
 

@@ -123,6 +123,7 @@ pub fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
             symmetric: s.symmetric(),
             method: s.method,
             scale_dtype: s.scale_dtype,
+            rotation: s.rotation,
         },
         bits_per_weight: bits_per_weight(&done.placed, done.spec.geometry),
         figures: done.judged.figures,

@@ -242,7 +242,7 @@ pub fn verified(
 /// The layer that an entry speaks of; `None` where it cannot be that of this plan.
 fn layer_done(job: &JobContext<'_>, shard: &ShardJob<'_>, tensor: usize, i: usize, made: &LayerEntry) -> Option<LayerDone> {
     let planned = &job.plan.layers[i].spec;
-    let scheme = planned.scheme.with_bits(made.bits).with_scale_dtype(made.scale_dtype);
+    let scheme = planned.scheme.with_bits(made.bits).with_scale_dtype(made.scale_dtype).with_rotation(made.rotation);
     let spec = planned.with_scheme(scheme);
     let tensors = job.layout.tensors(&spec);
     if tensors.len() != made.positions.len() || shard.placed[tensor].is_empty() {

@@ -105,6 +105,6 @@ pub fn base_scheme(config: &ResolvedConfig) -> Scheme {
         zero: config.zero_kind(),
         method: config.method.resolve(),
         scale_dtype: aq_core::ScaleDtype::for_bits(config.bit_width),
-        rotation: None, // the kernels have it, jobs do not choose it yet
+        rotation: None, // chosen layer by layer, by what it brings
     }
 }

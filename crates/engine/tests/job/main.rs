@@ -9,6 +9,7 @@ mod folders;
 mod harness;
 mod ladder;
 mod resume;
+mod rotation;
 mod shapes;
 mod sources;
 mod threads;

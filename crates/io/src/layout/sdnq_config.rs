@@ -3,11 +3,13 @@
 use super::{Described, LayerSpec};
 use crate::error::{IoError, MetadataProblem};
 use crate::header::Header;
-use aq_core::{BitWidth, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
+use aq_core::{BitWidth, Dtype, Method, ScaleDtype, Scheme, ZeroKind, rotation_for};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::Path;
 
+/// The block asked for where a layer is rotated; each layer's own follows from its channels.
+const HADAMARD_BLOCK: usize = 256;
 /// The SDNQ release whose rules are followed.
 const SDNQ_VERSION: &str = "0.2.8";
 
@@ -41,6 +43,8 @@ pub fn write(described: Described<'_>) -> Map<String, Value> {
     // looks the flag up under other names than the layer's, so one such layer decides for the component.
     let single = described.layers.iter().any(|l| l.scheme.scale_dtype != ScaleDtype::Bf16);
     let dtypes: Map<String, Value> = by_type.into_iter().map(|(k, v)| (k, json!(v))).collect();
+    let rotated = described.layers.iter().filter(|l| l.scheme.rotation.is_some());
+    let rotated: Map<String, Value> = rotated.map(|l| (l.tensor.clone(), json!({"use_hadamard": true}))).collect();
     let config = json!({
         "quant_method": "sdnq",
         "sdnq_version": SDNQ_VERSION,
@@ -50,12 +54,13 @@ pub fn write(described: Described<'_>) -> Map<String, Value> {
         "quant_embedding": false,
         "use_svd": false,
         "use_hadamard": false,
+        "hadamard_group_size": HADAMARD_BLOCK,
         "use_codebook": false,
         "dequantize_fp32": single,
         "add_skip_keys": false,
         "modules_to_not_convert": described.floats,
         "modules_dtype_dict": dtypes,
-        "modules_quant_config": {},
+        "modules_quant_config": rotated,
     });
     match config {
         Value::Object(map) => map,
@@ -77,6 +82,9 @@ pub struct SdnqWeight {
 pub struct SdnqModel {
     default: (BitWidth, ZeroKind),
     by_name: HashMap<String, (BitWidth, ZeroKind)>,
+    /// The block asked for; of layers without a word of their own, and of those with one. `None`: not rotated.
+    rotation: Option<usize>,
+    rotation_by_name: HashMap<String, Option<usize>>,
 }
 
 impl SdnqModel {
@@ -86,18 +94,24 @@ impl SdnqModel {
             path: path.into(),
             detected: format!("an SDNQ model with {what}, which this version does not decode"),
         };
-        for flag in ["use_svd", "use_hadamard", "use_codebook"] {
-            if config.get(flag).and_then(Value::as_bool).unwrap_or(false) {
+        let modules = config.get("modules_quant_config").and_then(Value::as_object);
+        let own = || modules.into_iter().flatten().filter_map(|(name, v)| Some((name, v.as_object()?)));
+        for flag in ["use_svd", "use_codebook"] {
+            if own().map(|(_, v)| v).chain([config]).any(|c| c.get(flag).and_then(Value::as_bool).unwrap_or(false)) {
                 return Err(unsupported(flag));
             }
         }
-        if config
-            .get("modules_quant_config")
-            .and_then(Value::as_object)
-            .is_some_and(|m| m.values().any(|v| v.get("use_hadamard") == Some(&json!(true))))
-        {
-            return Err(unsupported("use_hadamard"));
-        }
+        let block = |c: &Map<String, Value>| c.get("hadamard_group_size").and_then(Value::as_u64).map(|n| n as usize);
+        let rotates = |c: &Map<String, Value>| c.get("use_hadamard").and_then(Value::as_bool);
+        let wanted = |n: usize| n.clamp(1, 1 << 20).next_power_of_two();
+        let asked = block(config).filter(|n| *n > 0).map_or(HADAMARD_BLOCK, wanted);
+        let rotation = rotates(config).unwrap_or(false).then_some(asked);
+        let named = own().filter_map(|(name, c)| {
+            let on = rotates(c).unwrap_or(rotation.is_some());
+            (c.contains_key("use_hadamard") || c.contains_key("hadamard_group_size"))
+                .then(|| (name.clone(), on.then(|| block(c).filter(|n| *n > 0).map_or(asked, wanted))))
+        });
+        let rotation_by_name = named.collect();
         let parse = |name: &str| parse_dtype(name).ok_or_else(|| unsupported(&format!("weights of type {name}")));
         let field = "quantization_config.weights_dtype";
         let missing = || IoError::Metadata { path: path.into(), field: Some(field.into()), problem: MetadataProblem::FieldMissing };
@@ -108,7 +122,7 @@ impl SdnqModel {
                 by_name.insert(name.to_owned(), parse(dtype)?);
             }
         }
-        Ok(Self { default, by_name })
+        Ok(Self { default, by_name, rotation, rotation_by_name })
     }
 
     /// The quantized weight whose codes are the tensor `name`, if it is one: it has a scale beside it.
@@ -134,6 +148,8 @@ impl SdnqModel {
         let groups = scale.numel().checked_div(shape[0] * taps).filter(|g| *g > 0 && channels % g == 0).ok_or_else(|| bad("its groups"))?;
         let mut spec = LayerSpec::new(name, &shape, Dtype::F32, scheme_of(channels / groups)).ok_or_else(|| bad("its shape"))?;
         spec.geometry.group = channels / groups;
+        let asked = self.rotation_by_name.get(name).copied().unwrap_or(self.rotation);
+        spec.scheme.rotation = asked.and_then(|block| rotation_for(channels, block));
         let mut tensors = vec![name.to_owned(), scale.name.clone()];
         if zero == ZeroKind::Float {
             let zero_point = header.tensor(&format!("{module}.zero_point")).filter(|z| z.shape == scale.shape && z.dtype == scale.dtype);
