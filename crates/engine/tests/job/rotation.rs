@@ -64,7 +64,7 @@ fn nothing_is_rotated_at_eight_bits_nor_when_raised_to_them() {
     let report = bench.run("eight", &json!({"bitWidth": 8, "enableSpatial": true})).unwrap();
     assert!(report.layers.iter().all(|l| l.scheme.rotation.is_none()));
     let report = bench.run("raised", &json!({"bitWidth": 4, "minAccuracy": 0.9999})).unwrap();
-    assert!(report.layers.iter().all(|l| u32::from(l.scheme.bits.bits()) == 8 && l.scheme.rotation.is_none()));
+    assert!(report.layers.iter().all(|l| l.scheme.bits.bits() == 8 && l.scheme.rotation.is_none()));
 }
 
 #[test]
