@@ -49,7 +49,7 @@ def check_modules(modules, layers, problems):
         found, scheme = modules[name].sdnq_dequantizer, layers[name]["scheme"]
         if found.num_bits != scheme["bits"] or found.is_unsigned == scheme["symmetric"]:
             problems.append(f"{name}: loaded as {found.weights_dtype}, the manifest says {scheme}")
-        if (found.hadamard_group_size if found.use_hadamard else None) != scheme["rotation"]:
+        if (found.hadamard_group_size if found.use_hadamard else None) != scheme.get("rotation"):
             problems.append(f"{name}: loaded with rotation {found.use_hadamard}, {found.hadamard_group_size}, the manifest says {scheme}")
 
 
@@ -109,7 +109,7 @@ def check(original, sdnq, plain, samples=None, predict=True):
     if not modules:
         problems.append("no module is quantized")
     check_modules(modules, layers, problems)
-    rotated = sum(layer["scheme"]["rotation"] is not None for layer in layers.values())
+    rotated = sum(layer["scheme"].get("rotation") is not None for layer in layers.values())
     if os.path.basename(os.path.normpath(original)).endswith("_outliers") and not rotated:
         problems.append("no layer is rotated, though every one has an outlier")
     plain_tensors = tensors_of(plain)
