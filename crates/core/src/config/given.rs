@@ -1,7 +1,7 @@
 //! What the caller gave, and what it means once the profile has filled the gaps.
 
 use super::check::check;
-use super::profile::{Mode, Profile};
+use super::profile::{Mode, Profile, ProfileDefaults};
 use super::resolved::{Device, Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};
 use crate::bits::BitWidth;
 use crate::error::{ConfigIssue, ErrorCode};
@@ -69,7 +69,7 @@ impl GivenConfig {
         let mut issues = Vec::new();
         let profile = self.deployment_profile.unwrap_or_default();
         let d = profile.defaults();
-        let bit_width = self.bit_width.and_then(|v| BitWidth::try_from(v).ok()).unwrap_or(d.bit_width);
+        let bit_width = self.width(&d);
         let layout = if self.layout.as_deref() == Some("plain") { Layout::Plain } else { Layout::Sdnq };
         if self.plain_dtype.is_some() && layout != Layout::Plain {
             issues.push(ConfigIssue::text("plainDtype", "to be given only with layout 'plain'", layout.as_str()));
@@ -119,13 +119,15 @@ impl GivenConfig {
         widths.filter_map(|(name, value)| Some((name.clone(), value.as_u64()? as u8))).collect()
     }
 
+    /// The job's width: as given, else the profile's.
+    fn width(&self, defaults: &ProfileDefaults) -> BitWidth {
+        self.bit_width.and_then(|v| BitWidth::try_from(v).ok()).unwrap_or(defaults.bit_width)
+    }
+
+    /// Whether no layer is asked for at fewer than 8 bits.
     fn at_eight_bits(&self) -> bool {
-        let narrower = |(_, bits): &(String, u8)| *bits < 8;
-        self.bit_width
-            .and_then(|v| BitWidth::try_from(v).ok())
-            .unwrap_or_else(|| self.deployment_profile.unwrap_or_default().defaults().bit_width)
-            == BitWidth::Eight
-            && !self.layer_bit_widths().iter().any(narrower)
+        let width = self.width(&self.deployment_profile.unwrap_or_default().defaults());
+        width == BitWidth::Eight && self.layer_bit_widths().iter().all(|(_, bits)| *bits >= 8)
     }
 
     /// Options that were given but cannot change anything in this job: the report warns about each.

@@ -109,26 +109,27 @@ pub struct BlockSums {
     pub checksum: u64,
 }
 
-/// What became of a part of a block.
-enum Part {
-    Encoded(RowFlags),
-    NonFinite,
-    /// There was no memory for it.
-    Refused,
-}
-
-/// What became of rows that are encoded and not written.
-pub enum Trial {
-    /// Sums of each row, and what the rows ask for.
-    Encoded(Vec<RowSums>, RowFlags),
+/// What became of some rows, with what is known of them.
+pub enum Part<T> {
+    /// Encoded.
+    Encoded(T),
     /// A value is not finite.
     NonFinite,
-    /// There was no memory for it.
+    /// There was no memory for them.
     Refused,
 }
 
+/// Sums of each row, and what the rows ask for.
+pub type Coded = (Vec<RowSums>, RowFlags);
+
 /// Encodes some rows to see their error; the buffers hold what became of them.
-pub fn trial(job: &JobContext<'_>, spec: &LayerSpec, files: &LayerFiles<'_>, part: Block, b: &mut Buffers) -> Result<Trial, QuantError> {
+pub fn trial(
+    job: &JobContext<'_>,
+    spec: &LayerSpec,
+    files: &LayerFiles<'_>,
+    part: Block,
+    b: &mut Buffers,
+) -> Result<Part<Coded>, QuantError> {
     code(job, spec, files, job.layout.tensors(spec).iter(), part, b)
 }
 
@@ -179,17 +180,17 @@ fn encode_part(
     b: &mut Buffers,
     sums: &mut BlockSums,
     checksum: &mut BlockChecksum,
-) -> Result<Part, QuantError> {
+) -> Result<Part<RowFlags>, QuantError> {
     if fault::hit(Site::Chunk) == Some(Effect::Alloc) {
         return Ok(Part::Refused);
     }
     let flags = match code(job, spec, files, placed.iter().map(|p| &p.tensor), part, b)? {
-        Trial::Encoded(rows, flags) => {
+        Part::Encoded((rows, flags)) => {
             sums.rows.extend(rows);
             flags
         }
-        Trial::NonFinite => return Ok(Part::NonFinite),
-        Trial::Refused => return Ok(Part::Refused),
+        Part::NonFinite => return Ok(Part::NonFinite),
+        Part::Refused => return Ok(Part::Refused),
     };
     if !inputs.is_empty() {
         sums.outputs.extend(row_sums(inputs, &b.weights, &b.decoded, spec.geometry.row()));
@@ -209,14 +210,14 @@ fn code<'t>(
     tensors: impl ExactSizeIterator<Item = &'t OutTensor>,
     part: Block,
     b: &mut Buffers,
-) -> Result<Trial, QuantError> {
+) -> Result<Part<Coded>, QuantError> {
     let g = spec.geometry;
     if b.prepare(spec, tensors, part.rows, files.tensor.dtype.size()).is_err() {
-        return Ok(Trial::Refused);
+        return Ok(Part::Refused);
     }
     read_float_rows(files.shard, files.tensor, part.first, &mut b.weights, g.row(), &mut b.source)?;
     if first_non_finite(&b.weights).is_some() {
-        return Ok(Trial::NonFinite);
+        return Ok(Part::NonFinite);
     }
     let work = Work { geometry: g, scheme: spec.scheme, tuning: job.tuning, weights: &b.weights };
     let flags = job.compute.encode(job.control, &work, &mut b.encoded, &mut b.scratch)?;
@@ -226,7 +227,7 @@ fn code<'t>(
     let bytes: Vec<&[u8]> = b.out.iter().map(Vec::as_slice).collect();
     job.layout.read_rows(spec, &bytes, part.rows, &mut b.decoded);
     let rows = b.weights.chunks_exact(g.row()).zip(b.decoded.chunks_exact(g.row()));
-    Ok(Trial::Encoded(rows.map(|(w, v)| RowSums::of(w, v)).collect(), flags))
+    Ok(Part::Encoded((rows.map(|(w, v)| RowSums::of(w, v)).collect(), flags)))
 }
 
 #[cfg(test)]

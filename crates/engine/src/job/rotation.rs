@@ -1,7 +1,7 @@
 //! Whether a layer is rotated: tried on some of its rows, always the same ones, and done where the error of their weights falls by more than
 //! a decibel, which is where single channels are far larger than others. Never at 8 bits, where it was measured to hurt.
 
-use super::blocks::{Block, Buffers, LayerFiles, ROW_STEP, Trial, trial, working_set};
+use super::blocks::{Block, Buffers, LayerFiles, Part, ROW_STEP, trial, working_set};
 use super::context::JobContext;
 use crate::error::QuantError;
 use aq_core::{BitWidth, rotation_for};
@@ -59,9 +59,9 @@ fn measured(
         job.control.check()?;
         let permit = job.memory.acquire(bytes, job.control)?;
         match trial(job, spec, files, place, b)? {
-            Trial::Encoded(rows, flags) => return Ok((!flags.rotated_too_large).then_some(rows)),
-            Trial::NonFinite => return Ok(None), // which the encoding itself tells of
-            Trial::Refused => {
+            Part::Encoded((rows, flags)) => return Ok((!flags.rotated_too_large).then_some(rows)),
+            Part::NonFinite => return Ok(None), // which the encoding itself tells of
+            Part::Refused => {
                 *b = Buffers::default();
                 drop(permit);
                 job.memory.step_down(job.control, bytes)?;

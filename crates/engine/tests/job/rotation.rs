@@ -4,7 +4,7 @@ use super::harness::{Bench, decoded, layer};
 use aq_testkit::{SafetensorsFile, gauss};
 use serde_json::json;
 
-/// Normal weights with one column 20 times as large.
+/// Normal weights with one column, the sixth, 20 times as large in every row.
 fn outliers(rows: usize, cols: usize, seed: u64) -> Vec<f32> {
     let mut w = gauss(rows, cols, seed);
     w.iter_mut().skip(5).step_by(cols).for_each(|v| *v *= 20.0);
