@@ -145,6 +145,7 @@ fn run_task(job: &JobContext<'_>, task: &Task<'_>, index: usize, journal: &Journ
     match shard.plan[tensor] {
         TensorPlan::Carry => {
             let checksum = carry::copy(job, &files, &shard.placed[tensor][0], Some(&files.tensor.name))?;
+            shard.writer.complete(&shard.placed[tensor][0])?;
             journal.note(&Entry { task: index, checksum, made: Made::Carried })?;
             Ok(None)
         }
@@ -155,10 +156,14 @@ fn run_task(job: &JobContext<'_>, task: &Task<'_>, index: usize, journal: &Journ
             let (end, checksum) = layer::quantize(job, i, &files, shard.placed[tensor].clone())?;
             let made = match &end {
                 LayerEnd::Done(done) => {
+                    done.placed.iter().try_for_each(|p| shard.writer.complete(p))?;
                     job.control.ledger.layer(layer_report(planned, done));
                     Made::Layer(Box::new(LayerEntry::of(done)))
                 }
-                LayerEnd::Kept(placed) => Made::Kept(placed.position),
+                LayerEnd::Kept(placed) => {
+                    shard.writer.complete(placed)?;
+                    Made::Kept(placed.position)
+                }
             };
             journal.note(&Entry { task: index, checksum, made })?;
             finished(job, i, end)

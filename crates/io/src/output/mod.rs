@@ -2,6 +2,7 @@
 
 mod shard_writer;
 mod staging;
+mod tree_hash;
 
 pub use shard_writer::{Placed, ShardWriter, WrittenShard};
 pub use staging::{Existing, Found, Staging};

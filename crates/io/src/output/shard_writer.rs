@@ -5,6 +5,7 @@
 //! finished, since the format allows no holes. Tensors are ordered by element size, largest first: loaders view the bytes as their type in
 //! place and need them aligned.
 
+use super::tree_hash::TreeHash;
 use crate::disk::Disk;
 use crate::error::{Defect, IoError};
 use crate::layout::OutTensor;
@@ -43,6 +44,7 @@ pub struct ShardWriter {
     metadata: BTreeMap<String, String>,
     planned: Vec<Placed>,
     end: AtomicU64,
+    hash: TreeHash,
 }
 
 impl ShardWriter {
@@ -58,8 +60,10 @@ impl ShardWriter {
         let file = disk.create_new(path)?;
         disk.set_len(&file, path, end)?;
         disk.write_at(&file, path, &header, 0)?;
-        let disk = disk.clone();
-        let writer = Self { disk, path: path.into(), file, metadata: metadata.clone(), planned: placed.clone(), end: AtomicU64::new(end) };
+        let (disk, hash) = (disk.clone(), TreeHash::default());
+        hash.wrote(0, &header);
+        let writer =
+            Self { disk, path: path.into(), file, metadata: metadata.clone(), planned: placed.clone(), end: AtomicU64::new(end), hash };
         Ok((writer, placed))
     }
 
@@ -81,8 +85,8 @@ impl ShardWriter {
         if len < planned_end || disk.read_some(&file, path, &mut found, 0)? < header.len() || found != header {
             return Ok(None);
         }
-        let (disk, metadata, end) = (disk.clone(), metadata.clone(), AtomicU64::new(planned_end));
-        Ok(Some((Self { disk, path: path.into(), file, metadata, planned: placed.clone(), end }, placed)))
+        let (disk, metadata, end, hash) = (disk.clone(), metadata.clone(), AtomicU64::new(planned_end), TreeHash::default());
+        Ok(Some((Self { disk, path: path.into(), file, metadata, planned: placed.clone(), end, hash }, placed)))
     }
 
     /// What is appended goes behind `end`: there is something that counts before it.
@@ -99,10 +103,18 @@ impl ShardWriter {
     /// Writes bytes of a tensor at an offset in it.
     pub fn write(&self, placed: &Placed, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
         debug_assert!(offset + bytes.len() as u64 <= placed.tensor.len);
-        self.disk.write_at(&self.file, &self.path, bytes, placed.position + offset)
+        self.disk.write_at(&self.file, &self.path, bytes, placed.position + offset)?;
+        self.hash.wrote(placed.position + offset, bytes);
+        Ok(())
     }
 
-    /// Puts the file together from the tensors that count, syncs and hashes it. `check` is polled once per MiB and can end it.
+    /// Tells that a tensor is complete: what its writes left unhashed between them is hashed while it is still in the page cache.
+    pub fn complete(&self, placed: &Placed) -> Result<(), IoError> {
+        let bytes = placed.position..placed.position + placed.tensor.len;
+        self.hash.settle(&bytes, |buffer, at| self.read(buffer, at))
+    }
+
+    /// Puts the file together from the tensors that count, syncs and hashes it. `check` is polled on the way and can end it.
     pub fn finish<E: From<IoError>>(mut self, last: &[Placed], check: impl Fn() -> Result<(), E>) -> Result<WrittenShard, E> {
         let end = self.planned.iter().map(|p| p.position + p.tensor.len).max().unwrap_or(0);
         if last != self.planned {
@@ -113,17 +125,11 @@ impl ShardWriter {
         }
         self.disk.sync(&self.file, &self.path)?;
         let len = self.disk.metadata_of(&self.file, &self.path)?.len();
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; COPY_BYTES];
-        let mut at = 0;
-        while at < len {
+        let hash = self.hash.finish(len, |buffer, at| {
             check()?;
-            let n = COPY_BYTES.min((len - at) as usize);
-            self.read(&mut buffer[..n], at)?;
-            hasher.update(&buffer[..n]);
-            at += n as u64;
-        }
-        Ok(WrittenShard { len, hash: hasher.finalize().to_hex().to_string() })
+            Ok::<(), E>(self.read(buffer, at)?)
+        })?;
+        Ok(WrittenShard { len, hash: hash.to_hex().to_string() })
     }
 
     fn read(&self, buffer: &mut [u8], at: u64) -> Result<(), IoError> {
@@ -137,7 +143,11 @@ impl ShardWriter {
         let path = self.path.with_extension("rebuilt");
         self.disk.remove(&path)?; // an interrupted job may have left one
         let file = self.disk.create_new(&path)?;
-        let write = |bytes: &[u8], at| self.disk.write_at(&file, &path, bytes, at);
+        let hash = TreeHash::default();
+        let write = |bytes: &[u8], at| {
+            hash.wrote(at, bytes);
+            self.disk.write_at(&file, &path, bytes, at)
+        };
         write(&header, 0)?;
         let mut buffer = vec![0; COPY_BYTES];
         for (from, to) in last.iter().zip(&placed) {
@@ -151,7 +161,7 @@ impl ShardWriter {
             }
         }
         self.disk.rename(&path, &self.path)?;
-        (self.file, self.planned) = (file, placed);
+        (self.file, self.planned, self.hash) = (file, placed, hash);
         Ok(())
     }
 }
