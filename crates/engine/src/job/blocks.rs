@@ -18,6 +18,8 @@ use aq_kernels::{RowFlags, RowSums, Scratch};
 
 /// Rows of a block are a multiple of this, so that it starts on a byte of packed codes.
 pub const ROW_STEP: usize = 4;
+/// How far ahead of the block that is worked on the system is asked to read: some blocks of every worker.
+const READ_AHEAD: u64 = 4 << 20;
 /// Bytes that one weight takes besides its own in the source: as f32, decoded, its code, its bytes in the output (4 at most), and in the
 /// search's scratch.
 const WORKING_BYTES: usize = 4 + 4 + 1 + 4 + 4;
@@ -184,6 +186,7 @@ fn encode_part(
     if fault::hit(Site::Chunk) == Some(Effect::Alloc) {
         return Ok(Part::Refused);
     }
+    read_ahead(spec, files, part);
     let flags = match code(job, spec, files, placed.iter().map(|p| &p.tensor), part, b)? {
         Part::Encoded((rows, flags)) => {
             sums.rows.extend(rows);
@@ -200,6 +203,13 @@ fn encode_part(
         files.writer.write(placed, placed.tensor.row_offset(part.first), bytes)?;
     }
     Ok(Part::Encoded(flags))
+}
+
+/// As many bytes as a part has, [`READ_AHEAD`] bytes behind it, in whatever tensor of the file: blocks are worked on in file order.
+fn read_ahead(spec: &LayerSpec, files: &LayerFiles<'_>, part: Block) {
+    let row = (spec.geometry.row() * files.tensor.dtype.size()) as u64;
+    let ahead = |rows: usize| files.tensor.offset + rows as u64 * row + READ_AHEAD;
+    files.shard.read_ahead(ahead(part.first)..ahead(part.first + part.rows));
 }
 
 /// Reads rows, encodes them and decodes what would be written.

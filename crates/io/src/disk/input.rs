@@ -6,6 +6,7 @@ use crate::error::{Defect, IoError, IoOp};
 use crate::os;
 use std::fs::{File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -83,6 +84,14 @@ impl InputFile {
             done += n;
         }
         Ok(())
+    }
+
+    /// Has the system read some bytes that will be wanted soon, while others are worked on. They go to its cache, not to this process.
+    pub fn read_ahead(&self, bytes: Range<u64>) {
+        let end = bytes.end.min(self.len());
+        if bytes.start < end {
+            os::read_ahead(&self.file.read().unwrap_or_else(PoisonError::into_inner), bytes.start, end - bytes.start);
+        }
     }
 
     /// A stale handle (NFS) never works again, but the file may: it is opened anew once, if it is still the same.

@@ -113,7 +113,9 @@ fn known(nodes: &Nodes, piece: u64) -> bool {
 }
 
 fn forget(nodes: &mut Nodes, piece: u64) {
-    above(piece).for_each(|node| drop(nodes.remove(&node)));
+    for node in above(piece) {
+        nodes.remove(&node);
+    }
 }
 
 fn learn(nodes: &mut Nodes, piece: u64, value: ChainingValue) {
@@ -157,7 +159,7 @@ mod tests {
     fn any_length_written_at_once_is_read_only_past_its_last_whole_piece() {
         let p = PIECE as usize;
         for len in [0, 1, 1024, p - 1, p, p + 1, 2 * p, 2 * p + 1, 3 * p, 4 * p, 5 * p + 1023, 64 * p, 65 * p + 7] {
-            check(len, &[0..len], &[], if len <= p { PIECE } else { PIECE - 1 });
+            check(len, std::slice::from_ref(&(0..len)), &[], if len <= p { PIECE } else { PIECE - 1 });
         }
     }
 

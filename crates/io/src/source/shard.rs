@@ -4,6 +4,7 @@ use super::classify::stat_regular;
 use crate::disk::{Disk, InputFile};
 use crate::error::{IoError, Missing};
 use crate::header::Header;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// One weight file.
@@ -34,6 +35,11 @@ impl Shard {
     /// Reads bytes of the file.
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), IoError> {
         self.file.read(buffer, offset)
+    }
+
+    /// Asks for some bytes ahead of their reading, see [`InputFile::read_ahead`].
+    pub fn read_ahead(&self, bytes: Range<u64>) {
+        self.file.read_ahead(bytes);
     }
 
     /// Time of the last change, milliseconds since 1970, where the system tells.
