@@ -11,7 +11,7 @@ use crate::group::{self, Params};
 use crate::level::{Level, at_level};
 use crate::rotate::rotate;
 use crate::round::{byte, code};
-use crate::search::{self, Outcome, Wanted};
+use crate::search::{self, Outcome, Wanted, Weigh};
 use crate::tile::{self, Tile};
 use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme};
 
@@ -267,13 +267,14 @@ impl RowCodec {
                 }
             })),
             Method::Mse => {
-                let by_magnitude = bits == BitWidth::Two && self.tuning.magnitude;
-                let wanted = Wanted { bits, dtype: scale_dtype, symmetric: self.scheme.symmetric(), by_magnitude };
+                let weigh = if bits == BitWidth::Two && self.tuning.magnitude { Weigh::ByMagnitude } else { Weigh::Alike };
+                let wanted = Wanted { bits, dtype: scale_dtype, symmetric: self.scheme.symmetric() };
                 s.moments.clear();
                 let moments = self.restores_gain().then_some(&mut s.moments);
                 let mut out = Outcome { params: &mut s.params, moments };
                 for groups in s.canonical.chunks(tile::WIDTH * n) {
-                    search::search(groups, n, wanted, &mut s.tile, &mut out);
+                    s.tile.fill(groups, n);
+                    search::search(&mut s.tile, groups.len() / n, wanted, weigh, &mut out);
                 }
             }
         }

@@ -77,8 +77,17 @@ pub struct Wanted {
     pub dtype: ScaleDtype,
     /// Without a zero.
     pub symmetric: bool,
-    /// Errors weigh as much as their weight's distance from the group's mean.
-    pub by_magnitude: bool,
+}
+
+/// What errors weigh.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Weigh<'a> {
+    /// All the same.
+    Alike,
+    /// As much as their weight's distance from the group's mean.
+    ByMagnitude,
+    /// These, positive and finite, one for each place of a group.
+    Given(&'a [f32]),
 }
 
 /// Where the results of a search go, one for each group.
@@ -89,21 +98,21 @@ pub struct Outcome<'a> {
     pub moments: Option<&'a mut Vec<GroupMoments>>,
 }
 
-/// Appends scale and zero of each of the groups of `n` finite values, [`WIDTH`] of them at most: at least as good (in the weighted squared
-/// error) as min/max.
+/// Appends scale and zero of each of the `count` groups of finite values that a tile holds: at least as good (in the weighted squared error)
+/// as min/max. The tile's values are centred on the way.
 #[inline(always)]
-pub fn search(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
-    match (wanted.symmetric, wanted.by_magnitude) {
-        (false, false) => asymmetric::<false>(groups, n, wanted, tile, out),
-        (false, true) => asymmetric::<true>(groups, n, wanted, tile, out),
-        (true, false) => symmetric::<false>(groups, n, wanted, tile, out),
-        (true, true) => symmetric::<true>(groups, n, wanted, tile, out),
+pub fn search(tile: &mut Tile, count: usize, wanted: Wanted, weigh: Weigh<'_>, out: &mut Outcome<'_>) {
+    match (wanted.symmetric, weigh == Weigh::Alike) {
+        (false, true) => asymmetric::<false>(tile, count, wanted, weigh, out),
+        (false, false) => asymmetric::<true>(tile, count, wanted, weigh, out),
+        (true, true) => symmetric::<false>(tile, count, wanted, weigh, out),
+        (true, false) => symmetric::<true>(tile, count, wanted, weigh, out),
     }
 }
 
 #[inline(always)]
-fn asymmetric<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
-    let (g, mut lo, mut hi) = Search::begin::<WEIGHTED>(groups, n, wanted, tile);
+fn asymmetric<const WEIGHTED: bool>(tile: &mut Tile, count: usize, wanted: Wanted, weigh: Weigh<'_>, out: &mut Outcome<'_>) {
+    let (g, mut lo, mut hi) = Search::begin::<WEIGHTED>(tile, wanted, weigh);
     let Search { tile, sums, max, dtype, .. } = g;
     let start = group::from_ranges(lo, hi, max, dtype);
     let mut fit = Fit { scale: start.0, zero: minus(start.1, sums.mean), error: [f32::INFINITY; WIDTH] };
@@ -131,7 +140,6 @@ fn asymmetric<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, ti
         fit = g.rounded::<WEIGHTED>(&fit, &mut best);
     }
     let comparable = from_fn(|j| hi[j] > lo[j] && is_comparable(&sums, j));
-    let count = groups.len() / n;
     out.params.extend((0..count).map(|j| {
         let (scale, zero) = if comparable[j] { (best.scale[j], best.zero[j]) } else { (start.0[j], start.1[j]) };
         Params { scale, zero }
@@ -149,13 +157,12 @@ pub(crate) fn is_comparable(sums: &Sums, j: usize) -> bool {
 }
 
 impl<'a> Search<'a> {
-    /// Lays the groups out; with their least and largest values.
+    /// Centres the groups; with their least and largest values before.
     #[inline(always)]
-    pub fn begin<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, tile: &'a mut Tile) -> (Self, Column, Column) {
+    pub fn begin<const WEIGHTED: bool>(tile: &'a mut Tile, wanted: Wanted, weigh: Weigh<'_>) -> (Self, Column, Column) {
         let max = wanted.bits.max_code() as f32;
-        tile.fill(groups, n);
         let (lo, hi) = tile.min_max();
-        let sums = tile.centre::<WEIGHTED>(&lo, &hi, wanted.symmetric);
+        let sums = tile.centre::<WEIGHTED>(&lo, &hi, wanted.symmetric, weigh);
         (Self { tile, sums, max, middle: f32::midpoint(max, 1.0), dtype: wanted.dtype }, lo, hi)
     }
 
@@ -252,9 +259,10 @@ mod tests {
     use crate::round::code;
 
     /// Of one group.
-    fn one(w: &[f32], wanted: Wanted) -> Params {
-        let mut out = Vec::new();
-        search(w, w.len(), wanted, &mut Tile::default(), &mut Outcome { params: &mut out, moments: None });
+    fn one(w: &[f32], wanted: Wanted, weigh: Weigh<'_>) -> Params {
+        let (mut out, mut tile) = (Vec::new(), Tile::default());
+        tile.fill(w, w.len());
+        search(&mut tile, 1, wanted, weigh, &mut Outcome { params: &mut out, moments: None });
         assert_eq!(out.len(), 1);
         out[0]
     }
@@ -281,7 +289,7 @@ mod tests {
             for seed in 0..200 {
                 let w = sample(64, seed);
                 let a = error(&w, group::asymmetric(&w, max, ScaleDtype::F16), max);
-                let b = error(&w, one(&w, Wanted { bits, dtype: ScaleDtype::F16, symmetric: false, by_magnitude: false }), max);
+                let b = error(&w, one(&w, Wanted { bits, dtype: ScaleDtype::F16, symmetric: false }, Weigh::Alike), max);
                 assert!(b <= a * 1.0001, "{bits} {seed}: {b} > {a}");
                 plain += a;
                 searched += b;
@@ -292,12 +300,27 @@ mod tests {
     }
 
     #[test]
+    fn given_weights_of_one_are_none_and_a_heavy_place_is_met() {
+        let wanted = Wanted { bits: BitWidth::Two, dtype: ScaleDtype::F16, symmetric: false };
+        for seed in 0..50 {
+            let w = sample(64, seed);
+            let (alike, mut heavy) = (vec![1.0; 64], vec![1.0; 64]);
+            let plain = one(&w, wanted, Weigh::Alike);
+            assert_eq!(one(&w, wanted, Weigh::Given(&alike)), plain);
+            heavy[5] = 1e4;
+            let at = |p: Params| (w[5] - code((w[5] - p.zero) / p.scale, 3.0) * p.scale - p.zero).abs();
+            let met = one(&w, wanted, Weigh::Given(&heavy));
+            assert!(at(met) <= at(plain) || at(met) < 0.01 * met.scale, "{seed}: {} {}", at(met), at(plain));
+        }
+    }
+
+    #[test]
     fn odd_lengths_and_degenerate_groups_are_sound() {
         for bits in BitWidth::ALL {
             for n in [1, 2, 3, 15, 16, 17, 31, 33, 48, 63] {
                 for w in [sample(n, 7), vec![0.0; n], vec![-0.0; n], vec![3e38; n], sample(n, 3).iter().map(|v| v * 1e-36).collect()] {
                     for symmetric in [false, true] {
-                        let p = one(&w, Wanted { bits, dtype: ScaleDtype::Bf16, symmetric, by_magnitude: true });
+                        let p = one(&w, Wanted { bits, dtype: ScaleDtype::Bf16, symmetric }, Weigh::ByMagnitude);
                         assert!(p.scale > 0.0 && p.scale.is_finite() && p.zero.is_finite(), "{bits} {n} {w:?} {p:?}");
                     }
                 }
@@ -309,13 +332,15 @@ mod tests {
     fn a_group_is_searched_as_if_it_were_alone() {
         for bits in BitWidth::ALL {
             for symmetric in [false, true] {
-                for by_magnitude in [false, true] {
+                let given: Vec<f32> = sample(48, 99).iter().map(|v| v.abs() + 1e-6).collect();
+                for weigh in [Weigh::Alike, Weigh::ByMagnitude, Weigh::Given(&given)] {
                     let groups: Vec<Vec<f32>> = (0..WIDTH as u32).map(|seed| sample(48, seed)).collect();
                     let (mut tile, mut together) = (Tile::default(), Vec::new());
-                    let wanted = Wanted { bits, dtype: ScaleDtype::F16, symmetric, by_magnitude };
-                    search(&groups.concat(), 48, wanted, &mut tile, &mut Outcome { params: &mut together, moments: None });
-                    let alone: Vec<Params> = groups.iter().map(|w| one(w, wanted)).collect();
-                    assert_eq!(together, alone, "{bits} {by_magnitude}");
+                    let wanted = Wanted { bits, dtype: ScaleDtype::F16, symmetric };
+                    tile.fill(&groups.concat(), 48);
+                    search(&mut tile, WIDTH, wanted, weigh, &mut Outcome { params: &mut together, moments: None });
+                    let alone: Vec<Params> = groups.iter().map(|w| one(w, wanted, weigh)).collect();
+                    assert_eq!(together, alone, "{bits} {weigh:?}");
                 }
             }
         }

@@ -3,7 +3,7 @@
 use crate::gain::{self, Found};
 use crate::group::{self, LEAST_SCALE, Params};
 use crate::round::{all_to_stored, code_around};
-use crate::search::{Fit, Outcome, ROUNDS, Search, Wanted, choose, is_comparable};
+use crate::search::{Fit, Outcome, ROUNDS, Search, Wanted, Weigh, choose, is_comparable};
 use crate::tile::{Column, Tile, WIDTH};
 use aq_core::BitWidth;
 use std::array::from_fn;
@@ -19,8 +19,8 @@ const fn clips(bits: BitWidth) -> &'static [f32] {
 }
 
 #[inline(always)]
-pub(crate) fn symmetric<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: Wanted, tile: &mut Tile, out: &mut Outcome<'_>) {
-    let (g, lo, hi) = Search::begin::<WEIGHTED>(groups, n, wanted, tile);
+pub(crate) fn symmetric<const WEIGHTED: bool>(tile: &mut Tile, count: usize, wanted: Wanted, weigh: Weigh<'_>, out: &mut Outcome<'_>) {
+    let (g, lo, hi) = Search::begin::<WEIGHTED>(tile, wanted, weigh);
     let Search { tile, sums, max, dtype, .. } = g;
     let largest = (wanted.bits.max_code() / 2) as f32;
     let mut most = hi;
@@ -42,7 +42,6 @@ pub(crate) fn symmetric<const WEIGHTED: bool>(groups: &[f32], n: usize, wanted: 
         fit = g.symmetric_rounded::<WEIGHTED>(&fit, &mut best);
     }
     let comparable = from_fn(|j| most[j] > 0.0 && is_comparable(&sums, j));
-    let count = groups.len() / n;
     out.params.extend((0..count).map(|j| Params { scale: if comparable[j] { best.scale[j] } else { start[j] }, zero: 0.0 }));
     if let Some(moments) = &mut out.moments {
         let found = Found { scale: best.scale, zero: [0.0; WIDTH], max, middle: g.middle, comparable };

@@ -2,6 +2,7 @@
 //! group and every lane sums its own group, element after element. Nothing has to be folded, and the order of every sum is the plainest one.
 
 use crate::lanes::{Acc, LANES};
+use crate::search::Weigh;
 
 /// Groups in a tile.
 pub const WIDTH: usize = LANES;
@@ -61,13 +62,13 @@ impl Tile {
         (lo, hi)
     }
 
-    /// Subtracts each group's weighted mean, or nothing where the scheme has no zero. The weights are the distances from the plain mean, which
-    /// is what makes 2 bits safe without data, or 1. `lo` and `hi`: what [`Tile::min_max`] found.
+    /// Subtracts each group's weighted mean, or nothing where the scheme has no zero. The weights are given, or the distances from the plain
+    /// mean, which is what makes 2 bits safe without data, or 1. `lo` and `hi`: what [`Tile::min_max`] found.
     #[inline(always)]
-    pub fn centre<const WEIGHTED: bool>(&mut self, lo: &Column, hi: &Column, zero_free: bool) -> Sums {
+    pub fn centre<const WEIGHTED: bool>(&mut self, lo: &Column, hi: &Column, zero_free: bool, weigh: Weigh<'_>) -> Sums {
         let n = self.w.len() as f32;
         let plain = quotient(sum(&self.w), [n; WIDTH]);
-        let (s1, mean) = if WEIGHTED { self.weigh(plain, lo, hi) } else { ([n; WIDTH], plain) };
+        let (s1, mean) = if WEIGHTED { self.weigh(plain, lo, hi, weigh) } else { ([n; WIDTH], plain) };
         let mean = if zero_free { [0.0; WIDTH] } else { mean };
         let mut sww = [0.0; WIDTH];
         if WEIGHTED {
@@ -94,15 +95,25 @@ impl Tile {
 
     /// Sets the weights; their sums and the weighted means.
     #[inline(always)]
-    fn weigh(&mut self, plain: Column, lo: &Column, hi: &Column) -> (Column, Column) {
+    fn weigh(&mut self, plain: Column, lo: &Column, hi: &Column, weigh: Weigh<'_>) -> (Column, Column) {
+        let (mut s1, mut shw) = ([0.0; WIDTH], [0.0; WIDTH]);
+        self.h.resize(self.w.len(), [0.0; WIDTH]);
+        if let Weigh::Given(given) = weigh {
+            for ((h, w), &weight) in self.h.iter_mut().zip(&self.w).zip(given) {
+                *h = [weight; WIDTH];
+                for j in 0..WIDTH {
+                    s1[j] += weight;
+                    shw[j] += weight * w[j];
+                }
+            }
+            return (s1, quotient(shw, s1));
+        }
         let mut floor = [0.0; WIDTH];
         for j in 0..WIDTH {
             // A floor keeps values near the mean from having no say at all.
             let (below, above) = ((lo[j] - plain[j]).abs(), (hi[j] - plain[j]).abs());
             floor[j] = 1e-3 * if above > below { above } else { below };
         }
-        self.h.resize(self.w.len(), [0.0; WIDTH]);
-        let (mut s1, mut shw) = ([0.0; WIDTH], [0.0; WIDTH]);
         for (h, w) in self.h.iter_mut().zip(&self.w) {
             let weight = distance(*w, plain, floor);
             *h = weight;
