@@ -33,7 +33,7 @@ impl Level {
         let mut list = vec![Self::GENERIC];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 list.push(Self(Set::Avx2));
             }
             let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
@@ -85,11 +85,11 @@ macro_rules! at_level {
             }
             #[cfg(target_arch = "x86_64")]
             $crate::level::Set::Avx2 => {
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,fma")]
                 fn wide($($arg: $type),*) -> $out {
                     $body($($arg),*)
                 }
-                // SAFETY: a `Level` of this set exists only where the feature was detected.
+                // SAFETY: a `Level` of this set exists only where both features were detected.
                 unsafe { wide($($arg),*) }
             }
             $crate::level::Set::Generic => $body($($arg),*),

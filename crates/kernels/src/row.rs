@@ -22,11 +22,15 @@ pub struct Tuning {
     pub gain: bool,
     /// Weight errors by magnitude at 2 bits.
     pub magnitude: bool,
+    /// Sweep after compensating (`gptq`).
+    pub sweep: bool,
+    /// Refit scales and zeros when sweeping (2 and 4 bits).
+    pub refit: bool,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { gain: true, magnitude: true }
+        Self { gain: true, magnitude: true, sweep: true, refit: true }
     }
 }
 
@@ -76,6 +80,22 @@ impl RowCodec {
     /// For a layer's geometry and scheme.
     pub const fn new(geometry: Geometry, scheme: Scheme, tuning: Tuning) -> Self {
         Self { geometry, scheme, tuning }
+    }
+
+    pub(crate) const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    pub(crate) const fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    pub(crate) const fn tuning(&self) -> Tuning {
+        self.tuning
+    }
+
+    pub(crate) fn with_method(&self, method: Method) -> Self {
+        Self { scheme: Scheme { method, ..self.scheme }, ..*self }
     }
 
     /// Encodes `rows` (source order, finite), each as if it were alone. `codes` gets `rows.len()` codes in source order, unsigned also where
@@ -134,14 +154,9 @@ impl RowCodec {
         let rows = rows.chunks(batch * g.row()).zip(codes.chunks_mut(batch * g.row()));
         let grids = scales.chunks_mut(batch * g.scales_per_row()).zip(zeros.chunks_mut(batch * g.scales_per_row()));
         for ((rows, codes), (scales, zeros)) in rows.zip(grids) {
-            if let Some(block) = self.scheme.rotation {
-                scratch.rotated.clear();
-                scratch.rotated.extend_from_slice(rows);
-                rotate(&mut scratch.rotated, block);
+            self.canonical(rows, scratch);
+            if self.scheme.rotation.is_some() {
                 flags.rotated_too_large |= first_non_finite(&scratch.rotated).is_some();
-                self.arrange(&scratch.rotated, &mut scratch.canonical);
-            } else {
-                self.arrange(rows, &mut scratch.canonical);
             }
             self.fit(scratch);
             self.assign(scratch);
@@ -156,6 +171,33 @@ impl RowCodec {
                 (scales[row * g.scales_per_row() + at], zeros[row * g.scales_per_row() + at]) = (p.scale, p.zero);
                 self.note(*p, at, &mut flags);
             }
+        }
+        flags
+    }
+
+    /// Rows rotated, as the scheme says, and in (tap, channel) order.
+    #[inline(always)]
+    pub(crate) fn canonical<'s>(&self, rows: &[f32], scratch: &'s mut Scratch) -> &'s [f32] {
+        let Some(block) = self.scheme.rotation else { return self.arranged(rows, scratch) };
+        scratch.rotated.clear();
+        scratch.rotated.extend_from_slice(rows);
+        rotate(&mut scratch.rotated, block);
+        self.arrange(&scratch.rotated, &mut scratch.canonical);
+        &scratch.canonical
+    }
+
+    /// Rows in (tap, channel) order.
+    #[inline(always)]
+    pub(crate) fn arranged<'s>(&self, rows: &[f32], scratch: &'s mut Scratch) -> &'s [f32] {
+        self.arrange(rows, &mut scratch.canonical);
+        &scratch.canonical
+    }
+
+    /// What a row with these scales and zeros asks for.
+    pub(crate) fn flags(&self, scales: &[f32], zeros: &[f32]) -> RowFlags {
+        let mut flags = RowFlags::default();
+        for (at, (&scale, &zero)) in scales.iter().zip(zeros).enumerate() {
+            self.note(Params { scale, zero }, at, &mut flags);
         }
         flags
     }
@@ -206,8 +248,9 @@ impl RowCodec {
         }
     }
 
+    /// Values of codes, still rotated.
     #[inline(always)]
-    fn decode_codes(&self, codes: &[u8], scales: &[f32], zeros: &[f32], out: &mut [f32]) {
+    pub(crate) fn decode_codes(&self, codes: &[u8], scales: &[f32], zeros: &[f32], out: &mut [f32]) {
         let g = self.geometry;
         let middle = (1u32 << (self.scheme.bits.bits() - 1)) as f32;
         let symmetric = self.scheme.symmetric();

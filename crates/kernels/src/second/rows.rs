@@ -1,0 +1,239 @@
+//! Rows of a layer encoded under the second moments of its inputs.
+
+use super::compensate::Ordered;
+use super::factor::Factor;
+use super::factored::Factored;
+use super::moments::Moments;
+use super::packed::{Inputs, Packed};
+use super::panel::{Coding, Panel, lost, squares};
+use super::product::{Sums, gather};
+use super::sweep::sweep;
+use crate::lanes::LANES;
+use crate::level::{Level, at_level};
+use crate::row::{RowCodec, RowFlags, Scratch};
+use crate::tile::Column;
+use aq_core::{BitWidth, Method};
+use std::ops::Range;
+
+/// Panels that share what is loaded of a matrix.
+const PANELS: usize = 4;
+/// Sweeps where there was no compensation before them.
+const SWEEPS_ALONE: usize = 2;
+/// Sweeps in factored form: what they gain after four is little (`algorithms.md` section 7).
+const SWEEPS_FACTORED: usize = 4;
+
+/// What is known of a layer's inputs, ready to encode its rows.
+#[derive(Debug, Clone)]
+pub enum Second {
+    /// All of it.
+    Full(Box<Full>),
+    /// Rows that span them.
+    Factored(Box<Factored>),
+}
+
+/// The moments, and their factor.
+#[derive(Debug, Clone)]
+pub struct Full {
+    moments: Moments,
+    ordered: Option<Ordered>,
+    /// `x'`, where rows are fewer than columns: errors cost less by them.
+    inputs: Option<Packed>,
+}
+
+impl Second {
+    /// From damped moments. `factor`: of them, in this order (`None`: as columns stand); without one there are sweeps only.
+    pub fn full(moments: Moments, factor: Option<&Factor>, order: Option<Vec<usize>>, inputs: &Inputs) -> Self {
+        let ordered = factor.map(|f| Ordered { upper: f.upper(), order });
+        let inputs = (inputs.rows < inputs.row).then(|| inputs.transposed());
+        Self::Full(Box::new(Full { moments, ordered, inputs }))
+    }
+
+    /// Bytes that the full form takes while it is made and held.
+    pub const fn full_bytes(rows: usize, row: usize) -> u64 {
+        // Both matrices, the factorisation, and the inputs as they came, in strips, and the other way around.
+        2 * Packed::bytes(row, row) + Factor::bytes(row) + 3 * Packed::bytes(rows, row)
+    }
+
+    /// Bytes that the factored form takes while it is made and held.
+    pub const fn factored_bytes(rows: usize, rank: usize, row: usize) -> u64 {
+        3 * Packed::bytes(rows, row) + Factored::bytes(rank, row)
+    }
+
+    /// Bytes of the panels that a worker holds.
+    pub const fn panel_bytes(row: usize) -> u64 {
+        (PANELS * 5 * row * size_of::<Column>()) as u64
+    }
+
+    /// What the rows of each panel lose in the output.
+    #[inline(always)]
+    fn errors(&self, panels: &[Panel], sums: &mut Vec<Vec<Sums>>) -> Vec<[f64; LANES]> {
+        match self {
+            Self::Factored(f) => squares(f.transposed(), panels, sums),
+            Self::Full(full) => match &full.inputs {
+                Some(inputs) => squares(inputs, panels, sums),
+                None => full.moments.errors(panels, sums),
+            },
+        }
+    }
+
+    /// Rounds all weights of some panels.
+    #[inline(always)]
+    fn round(&self, panels: &mut [Panel], codec: &RowCodec, coding: &Coding, sums: &mut Vec<Vec<Sums>>) {
+        let n = codec.geometry().group;
+        let tuning = codec.tuning();
+        match self {
+            Self::Factored(factored) => {
+                for panel in panels.iter_mut() {
+                    panel.search_all(n, coding, None);
+                    panel.round_all(n, coding);
+                }
+                factored.sweep(panels, n, coding, if tuning.sweep { SWEEPS_FACTORED } else { 0 }, sums);
+            }
+            Self::Full(full) => {
+                let sweeps = if let Some(ordered) = &full.ordered {
+                    ordered.compensate(panels, n, coding, full.moments.weights(), sums);
+                    usize::from(tuning.sweep)
+                } else {
+                    for panel in panels.iter_mut() {
+                        panel.search_all(n, coding, Some(full.moments.weights()));
+                        panel.round_all(n, coding);
+                    }
+                    SWEEPS_ALONE
+                };
+                let refit = tuning.refit && coding.bits != BitWidth::Eight;
+                for _ in 0..sweeps {
+                    sweep(full.moments.matrix(), panels, n, coding, refit, sums);
+                }
+            }
+        }
+    }
+}
+
+impl Moments {
+    /// `d H d'` without the damping.
+    #[inline(always)]
+    fn errors(&self, panels: &[Panel], sums: &mut Vec<Vec<Sums>>) -> Vec<[f64; LANES]> {
+        let h = self.matrix();
+        gather(h, &(0..h.cols()), panels.iter().map(|p| p.d.as_slice()), sums);
+        let of = |(panel, sums): (&Panel, &Vec<Sums>)| {
+            let mut total = [0.0; LANES];
+            for ((d, hd), &added) in panel.d.iter().zip(sums.iter().flatten()).zip(self.added()) {
+                for j in 0..LANES {
+                    total[j] += f64::from(d[j]) * (f64::from(hd[j]) - f64::from(added) * f64::from(d[j]));
+                }
+            }
+            total
+        };
+        panels.iter().zip(sums.iter()).map(of).collect()
+    }
+}
+
+/// Where the rows of a batch go.
+struct Encoded<'a> {
+    codes: &'a mut [u8],
+    scales: &'a mut [f32],
+    zeros: &'a mut [f32],
+}
+
+impl RowCodec {
+    /// [`RowCodec::encode`] under the second moments of the layer's inputs, which were arranged and rotated as this codec's rows are. A row
+    /// that loses less in the output when it is encoded without them is.
+    ///
+    /// # Panics
+    /// As [`RowCodec::encode`] does.
+    pub fn encode_second(
+        &self,
+        level: Level,
+        second: &Second,
+        rows: &[f32],
+        scratch: &mut Scratch,
+        codes: &mut [u8],
+        scales: &mut [f32],
+        zeros: &mut [f32],
+    ) -> RowFlags {
+        let plain = self.with_method(Method::Mse);
+        let (width, grids) = (self.geometry().row(), self.geometry().scales_per_row());
+        let batch = PANELS * LANES;
+        let mut flags = RowFlags::default();
+        let parts = rows.chunks(batch * width).zip(codes.chunks_mut(batch * width));
+        for ((rows, codes), (scales, zeros)) in parts.zip(scales.chunks_mut(batch * grids).zip(zeros.chunks_mut(batch * grids))) {
+            let plainly = plain.encode_at(level, rows, scratch, codes, scales, zeros);
+            if plainly.rotated_too_large {
+                flags.join(plainly);
+                continue;
+            }
+            let (codec, mut encoded) = (self, Encoded { codes, scales, zeros });
+            let out = &mut encoded;
+            at_level!(level, encode_batch, (
+                codec: &RowCodec,
+                second: &Second,
+                rows: &[f32],
+                scratch: &mut Scratch,
+                out: &mut Encoded<'_>,
+            ) -> ());
+            for (row, (scales, zeros)) in encoded.scales.chunks_exact(grids).zip(encoded.zeros.chunks_exact(grids)).enumerate() {
+                debug_assert!(row < batch);
+                flags.join(self.flags(scales, zeros));
+            }
+        }
+        flags
+    }
+}
+
+/// Encodes the rows of some panels, which `out` holds encoded plainly.
+#[inline(always)]
+fn encode_batch(codec: &RowCodec, second: &Second, rows: &[f32], scratch: &mut Scratch, out: &mut Encoded<'_>) {
+    let (g, coding) = (codec.geometry(), Coding::of(codec.scheme()));
+    let (width, grids) = (g.row(), g.scales_per_row());
+    let mut panels: Vec<Panel> = Vec::new();
+    for rows in codec.canonical(rows, scratch).chunks(LANES * width) {
+        let mut panel = Panel::default();
+        panel.fill(rows, width);
+        panels.push(panel);
+    }
+    // What the plain encoding loses.
+    let mut decoded = vec![0.0; rows.len()];
+    for (i, to) in decoded.chunks_exact_mut(width).enumerate() {
+        codec.decode_codes(&out.codes[part(i, width)], &out.scales[part(i, grids)], &out.zeros[part(i, grids)], to);
+    }
+    let mut tile = Panel::default();
+    for (panel, values) in panels.iter_mut().zip(codec.arranged(&decoded, scratch).chunks(LANES * width)) {
+        tile.fill(values, width);
+        panel.d.clear();
+        panel.d.extend(panel.w.iter().zip(&tile.w).map(|(w, v)| lost(w, v)));
+    }
+    let mut sums = Vec::new();
+    let before = second.errors(&panels, &mut sums);
+    second.round(&mut panels, codec, &coding, &mut sums);
+    let after = second.errors(&panels, &mut sums);
+    for (p, ((panel, before), after)) in panels.iter().zip(&before).zip(&after).enumerate() {
+        let [ww, dd] = panel.energies();
+        for lane in 0..LANES.min(rows.len() / width - p * LANES) {
+            // A row whose weights are lost altogether fits the recorded inputs and no others.
+            if after[lane] < before[lane] && dd[lane] < ww[lane] {
+                emit(codec, panel, lane, p * LANES + lane, out);
+            }
+        }
+    }
+}
+
+/// Writes one row of a panel over what stands in its place.
+#[inline(always)]
+fn emit(codec: &RowCodec, panel: &Panel, lane: usize, row: usize, out: &mut Encoded<'_>) {
+    let g = codec.geometry();
+    let codes = &mut out.codes[part(row, g.row())];
+    for (at, code) in panel.codes.iter().enumerate() {
+        let (tap, channel) = (at / g.channels, at % g.channels);
+        codes[channel * g.taps + tap] = crate::round::byte(code[lane]);
+    }
+    let place = part(row, g.scales_per_row());
+    let (scales, zeros) = (&mut out.scales[place.clone()], &mut out.zeros[place]);
+    for (i, grid) in panel.grids.iter().enumerate() {
+        let (tap, group) = (i / g.groups(), i % g.groups());
+        (scales[group * g.taps + tap], zeros[group * g.taps + tap]) = (grid.scale[lane], grid.zero[lane]);
+    }
+}
+
+const fn part(index: usize, len: usize) -> Range<usize> {
+    index * len..(index + 1) * len
+}
