@@ -31,7 +31,7 @@ export interface OptionRow {
 export type OptionName = keyof DiffusionQuantOptions;
 
 const MODALITIES = ['text', 'code', 'image', 'audio', 'video'] as const;
-const METHODS = ['auto', 'rtn', 'mse'] as const;
+const METHODS = ['auto', 'rtn', 'mse', 'gptq'] as const;
 /** What a timer can hold. */
 const MOST_MILLISECONDS = 2 ** 31 - 1;
 
@@ -39,12 +39,6 @@ const stallTimeout: Check<number> = (value, place) => {
   const expected = 'a whole number of milliseconds, 0 or at least 1000';
   return value === 0 ? 0 : integer(1000, MOST_MILLISECONDS, expected)(value, place);
 };
-
-/** gptq exists but has nothing to work with yet, and says so instead of being an unknown word. */
-const method: Check<string> = (value, place) =>
-  value === 'gptq'
-    ? place.refuse("'auto', 'rtn' or 'mse' without calibration", value)
-    : oneOf(METHODS, "'auto', 'rtn', 'mse' or 'gptq'")(value, place);
 
 const sixteen = (value: unknown): string | undefined =>
   value === 16 ? '16 keeps a layer as it is and belongs in layerBitWidths.' : undefined;
@@ -126,8 +120,8 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
   },
   method: {
     text: 'string',
-    check: method,
-    hint: "Leave method out, or set it to 'mse' (best without calibration) or 'rtn' (fastest).",
+    check: oneOf(METHODS, "'auto', 'rtn', 'mse' or 'gptq'"),
+    hint: "Leave method out, or set it to 'mse' (best without calibration), 'rtn' (fastest) or 'gptq' (with calibration).",
     help: 'auto, rtn or mse',
   },
   layout: {

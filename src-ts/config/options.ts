@@ -4,7 +4,7 @@ import type { DiffusionQuantConfig } from './diffusion-quant-config.js';
 export type BitWidth = 2 | 4 | 8;
 export type GroupSize = 32 | 64 | 128 | 256;
 export type Modality = 'text' | 'code' | 'image' | 'audio' | 'video';
-/** `gptq` is refused until calibration data can be given. */
+/** `gptq` needs `calibration`; `auto` takes it wherever a layer's inputs are known. */
 export type Method = 'auto' | 'rtn' | 'mse' | 'gptq';
 export type DeploymentProfile = 'edge' | 'local' | 'cloud';
 export type Layout = 'auto' | 'sdnq' | 'plain';

@@ -107,6 +107,34 @@ pub enum Measure {
     Output,
 }
 
+/// The form that a layer's inputs had when its codes were chosen by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecondForm {
+    /// All second moments, factored: compensation, then a sweep.
+    Full,
+    /// All of them, where they had no factor: sweeps.
+    Sweeps,
+    /// Rows that span the inputs: sweeps.
+    Factored,
+}
+
+/// What was made of a layer's inputs to choose its codes by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecondReport {
+    /// In which form.
+    pub form: SecondForm,
+    /// Rows of inputs.
+    pub rows: usize,
+    /// Rows that span them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+    /// The part of the inputs' energy that these hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<f64>,
+}
+
 /// One quantized layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -140,6 +168,9 @@ pub struct LayerReport {
     /// Set when the width was raised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
+    /// Set when the layer's inputs decided about its codes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_moments: Option<SecondReport>,
 }
 
 /// Something that was left as it is, or left behind.

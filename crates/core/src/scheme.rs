@@ -11,6 +11,8 @@ pub enum Method {
     Rtn,
     /// Scale and zero searched for the least squared error, then the row's gain restored.
     Mse,
+    /// Codes, scales and zeros chosen for the least error of the output, from the second moments of the layer's inputs.
+    Gptq,
 }
 
 /// The type that scales and zeros have on disk. They are rounded to it before codes are chosen.
@@ -90,6 +92,12 @@ impl Scheme {
     #[must_use]
     pub fn with_bits(self, bits: BitWidth) -> Self {
         Self { bits, scale_dtype: ScaleDtype::for_bits(bits), ..self }
+    }
+
+    /// The same scheme with codes chosen in another way.
+    #[must_use]
+    pub fn with_method(self, method: Method) -> Self {
+        Self { method, ..self }
     }
 
     /// The same scheme on rows that are rotated in blocks, or not.

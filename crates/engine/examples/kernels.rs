@@ -72,7 +72,7 @@ impl Encoder {
     fn new(m: &Matrix, bits: BitWidth, method: Method) -> Self {
         let scheme = Scheme { bits, group_size: GROUP, zero: ZeroKind::Float, method, scale_dtype: ScaleDtype::F16, rotation: None };
         let geometry = Geometry::of(&[m.data.len() / m.cols, m.cols], GROUP).expect("a matrix has rows and columns");
-        let codec = RowCodec::new(geometry, scheme, Tuning { gain: false, magnitude: false });
+        let codec = RowCodec::new(geometry, scheme, Tuning { gain: false, magnitude: false, ..Tuning::default() });
         let n = BLOCK * geometry.scales_per_row();
         let (codes, packed) = (vec![0; BLOCK * m.cols], vec![0; packed_len(BLOCK * m.cols, bits)]);
         Self { codec, scratch: Scratch::default(), codes, packed, bits, scales: vec![0.0; n], zeros: vec![0.0; n] }

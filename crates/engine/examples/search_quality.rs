@@ -13,7 +13,7 @@ use aq_kernels::{RowCodec, RowSums, Scratch, Tuning};
 use common::{BLOCK, COLS, Matrix, ROWS};
 use std::time::Instant;
 
-const PLAIN: Tuning = Tuning { gain: false, magnitude: false };
+const PLAIN: Tuning = Tuning { gain: false, magnitude: false, sweep: true, refit: true };
 
 fn matrices() -> Vec<Matrix> {
     let Some(path) = std::env::args().nth(1) else {

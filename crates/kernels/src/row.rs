@@ -17,6 +17,7 @@ use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme};
 
 /// Switches of the search, for the benchmarks that measure each alone. The defaults are what jobs use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that have nothing to do with each other")]
 pub struct Tuning {
     /// Restore the row's gain after the search (2 and 4 bits).
     pub gain: bool,
@@ -309,7 +310,8 @@ impl RowCodec {
                     group::asymmetric(w, bits.max_code() as f32, scale_dtype)
                 }
             })),
-            Method::Mse => {
+            // Without moments at hand: what is compared with, and what remains where they help nothing.
+            Method::Mse | Method::Gptq => {
                 let weigh = if bits == BitWidth::Two && self.tuning.magnitude { Weigh::ByMagnitude } else { Weigh::Alike };
                 let wanted = Wanted { bits, dtype: scale_dtype, symmetric: self.scheme.symmetric() };
                 s.moments.clear();
@@ -338,7 +340,7 @@ impl RowCodec {
     }
 
     fn restores_gain(&self) -> bool {
-        self.scheme.method == Method::Mse && self.tuning.gain && self.scheme.bits != BitWidth::Eight
+        self.scheme.method != Method::Rtn && self.tuning.gain && self.scheme.bits != BitWidth::Eight
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Encoding under second moments: against GPTQ as its paper has it, against what it promises, and the same bits however it is computed.
 
 use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme, ZeroKind};
-use aq_kernels::second::{Factor, Factored, Inputs, Moments, Second, Span};
+use aq_kernels::second::{Encoded, Factor, Factored, Inputs, Moments, Second, Span};
 use aq_kernels::{Level, RowCodec, Scratch, Tuning};
 use aq_testkit::gauss;
 
@@ -58,7 +58,7 @@ fn encode(level: Level, codec: &RowCodec, g: Geometry, second: Option<&Second>, 
         let (a, b) = (first * g.row()..end * g.row(), first * grids..end * grids);
         let (codes, scales, zeros) = (&mut l.codes[a.clone()], &mut l.scales[b.clone()], &mut l.zeros[b]);
         match second {
-            Some(second) => codec.encode_second(level, second, &w[a], &mut Scratch::default(), codes, scales, zeros),
+            Some(second) => codec.encode_second(level, second, &w[a], &mut Scratch::default(), Encoded { codes, scales, zeros }),
             None => codec.encode_at(level, &w[a], &mut Scratch::default(), codes, scales, zeros),
         };
     }
@@ -131,7 +131,7 @@ fn compensation_without_a_sweep_is_gptq_as_its_paper_has_it() {
             order.sort_by(|&a, &b| h[b][b].total_cmp(&h[a][a]));
         }
         (0..n).for_each(|i| h[i][i] += 0.01 * mean);
-        let inverse = inverse(&order.iter().map(|&a| order.iter().map(|&b| h[a][b]).collect()).collect());
+        let inverse = inverse(&order.iter().map(|&a| order.iter().map(|&b| h[a][b]).collect()).collect::<Vec<_>>());
         let (mut alike, max) = (0, f64::from(bits.max_code()));
         for (r, row) in w.chunks_exact(n).enumerate() {
             // Optimal brain surgery, one column after another, the inverse reduced by each.
@@ -148,9 +148,9 @@ fn compensation_without_a_sweep_is_gptq_as_its_paper_has_it() {
                 let column = inverse[j].clone();
                 (j..n).for_each(|k| t[k] -= error * column[k]);
                 let pivot = column[j];
-                for a in j..n {
-                    let factor = inverse[a][j] / pivot;
-                    (j..n).for_each(|b| inverse[a][b] -= factor * column[b]);
+                for row in &mut inverse[j..] {
+                    let factor = row[j] / pivot;
+                    row[j..].iter_mut().zip(&column[j..]).for_each(|(r, c)| *r -= factor * c);
                 }
             }
         }
@@ -161,7 +161,7 @@ fn compensation_without_a_sweep_is_gptq_as_its_paper_has_it() {
 }
 
 /// Gauss and Jordan.
-fn inverse(m: &Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+fn inverse(m: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let n = m.len();
     let mut a: Vec<Vec<f64>> =
         m.iter().enumerate().map(|(i, r)| r.iter().copied().chain((0..n).map(|j| f64::from(u8::from(i == j)))).collect()).collect();
@@ -169,8 +169,7 @@ fn inverse(m: &Vec<Vec<f64>>) -> Vec<Vec<f64>> {
         let pivot = a[k][k];
         a[k].iter_mut().for_each(|v| *v /= pivot);
         let row = a[k].clone();
-        for (i, other) in a.iter_mut().enumerate().filter(|(i, _)| *i != k) {
-            debug_assert!(i < n);
+        for (_, other) in a.iter_mut().enumerate().filter(|(i, _)| *i != k) {
             let factor = other[k];
             other.iter_mut().zip(&row).for_each(|(o, r)| *o -= factor * r);
         }

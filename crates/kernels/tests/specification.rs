@@ -203,7 +203,7 @@ fn row(row: &[f32], g: Geometry, scheme: Scheme) -> (Vec<f32>, Vec<f32>, Vec<f32
     for w in by_tap.chunks(g.group) {
         let group = Group::new(w, scheme);
         let (scale, zero, found) = match scheme.method {
-            Method::Mse => group.search(),
+            Method::Mse | Method::Gptq => group.search(),
             Method::Rtn => {
                 let (scale, zero) = min_max(group.lo, group.hi, scheme);
                 (scale, zero, None)

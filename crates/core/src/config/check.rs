@@ -20,7 +20,6 @@ enum Kind {
     Fraction,
     Boolean,
     OneOf(&'static [&'static str]),
-    Method,
     Device,
     /// A path with one of these extensions.
     Path(&'static [&'static str]),
@@ -64,7 +63,7 @@ const TABLE: [Row; 28] = [
     row("symmetric", Kind::Boolean, BOOLEAN),
     row("failFast", Kind::Boolean, BOOLEAN),
     row("overwrite", Kind::Boolean, BOOLEAN),
-    row("method", Kind::Method, "'auto', 'rtn', 'mse' or 'gptq'"),
+    row("method", Kind::OneOf(&["auto", "rtn", "mse", "gptq"]), "'auto', 'rtn', 'mse' or 'gptq'"),
     row("layout", Kind::OneOf(&["auto", "sdnq", "plain"]), "'auto', 'sdnq' or 'plain'"),
     row("plainDtype", Kind::OneOf(&["source", "f32", "f16", "bf16"]), "'source', 'f32', 'f16' or 'bf16'"),
     row("protectBlocks", Kind::OneOf(&["auto", "none"]), "'auto' or 'none'"),
@@ -123,11 +122,6 @@ impl Row {
             Kind::Fraction => value.as_f64().is_some_and(|v| (0.0..=1.0).contains(&v)),
             Kind::Boolean => value.is_boolean(),
             Kind::OneOf(list) => value.as_str().is_some_and(|s| list.contains(&s)),
-            Kind::Method if value == "gptq" => {
-                refuse(self.name.into(), "'auto', 'rtn' or 'mse' without calibration", self.code);
-                return;
-            }
-            Kind::Method => value.as_str().is_some_and(|s| ["auto", "rtn", "mse"].contains(&s)),
             Kind::Path(extensions) => value.as_str().is_some_and(|p| {
                 let extension = std::path::Path::new(p).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
                 !p.contains('\0') && extension.is_some_and(|e| extensions.contains(&e.as_str()))

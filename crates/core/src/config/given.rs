@@ -74,6 +74,9 @@ impl GivenConfig {
         if self.plain_dtype.is_some() && layout != Layout::Plain {
             issues.push(ConfigIssue::text("plainDtype", "to be given only with layout 'plain'", layout.as_str()));
         }
+        if self.method == Some(MethodChoice::Gptq) && self.calibration.is_none() {
+            issues.push(ConfigIssue::text("method", "'auto', 'rtn' or 'mse' without calibration", "gptq"));
+        }
         if self.resume == Some(true) && self.overwrite == Some(true) {
             issues.push(ConfigIssue::new(ErrorCode::InvalidConfig, "resume", "not together with overwrite", "true (boolean)"));
         }
@@ -175,5 +178,8 @@ mod tests {
         assert_eq!(paths, ["bitWidth", "groupSize", "minAccuracy", "layerBitWidths[\"a\"]"]);
         assert_eq!(issues[0].message, "Expected 2, 4, or 8 for bitWidth but received 3 (number).");
         assert!(resolve(json!({"bit_width": 4})).is_err());
+        let without = resolve(json!({"method": "gptq"})).unwrap_err();
+        assert_eq!(without[0].message, "Expected 'auto', 'rtn' or 'mse' without calibration for method but received \"gptq\" (string).");
+        assert!(resolve(json!({"method": "gptq", "calibration": "c.jsonl"})).is_ok());
     }
 }

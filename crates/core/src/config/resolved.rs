@@ -11,21 +11,28 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MethodChoice {
-    /// The best that the inputs allow: `mse` without calibration.
+    /// The best that the inputs allow: `gptq` where there are inputs, `mse` elsewhere.
     Auto,
     /// Min/max.
     Rtn,
     /// Searched.
     Mse,
+    /// By the second moments of the inputs.
+    Gptq,
 }
 
 impl MethodChoice {
-    /// The method without calibration.
+    /// The method of layers whose inputs are not known.
     pub const fn resolve(self) -> Method {
         match self {
             Self::Rtn => Method::Rtn,
-            Self::Auto | Self::Mse => Method::Mse,
+            Self::Auto | Self::Mse | Self::Gptq => Method::Mse,
         }
+    }
+
+    /// Whether layers whose inputs are known are encoded for the least error of their output.
+    pub const fn by_output(self) -> bool {
+        matches!(self, Self::Auto | Self::Gptq)
     }
 }
 

@@ -12,7 +12,8 @@ use crate::error::{QuantError, Unavailable};
 use aq_core::config::Device;
 use aq_core::{Geometry, Scheme};
 use aq_io::layout::EncodedRows;
-use aq_kernels::{RowCodec, RowFlags, Scratch, Tuning};
+use aq_kernels::second::{Encoded, Second};
+use aq_kernels::{Level, RowCodec, RowFlags, Scratch, Tuning};
 use guarded::Guarded;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,8 @@ pub struct Work<'a> {
     pub tuning: Tuning,
     /// Rows, source order.
     pub weights: &'a [f32],
+    /// What is known of the layer's inputs, where codes are chosen by that.
+    pub second: Option<&'a Second>,
 }
 
 /// Where their codes go.
@@ -103,6 +106,8 @@ impl Compute {
         out.zeros.resize(out.rows * scales, 0.0);
         let codes = Codes { values: &mut out.codes, scales: &mut out.scales, zeros: &mut out.zeros };
         match &self.device {
+            // Second moments stay on the CPU.
+            _ if work.second.is_some() => Ok(encode_rows(work, codes, scratch)),
             None => Ok(encode_rows(work, codes, scratch)),
             Some(device) => device.encode(control, work, codes, scratch),
         }
@@ -161,5 +166,15 @@ fn breaker_of(ordinal: u32) -> Arc<Breaker> {
 /// Encodes rows on the CPU; the arithmetic that every backend must equal.
 #[expect(clippy::needless_pass_by_value, reason = "whoever encodes owns the place")]
 fn encode_rows(work: &Work<'_>, out: Codes<'_>, scratch: &mut Scratch) -> RowFlags {
-    RowCodec::new(work.geometry, work.scheme, work.tuning).encode(work.weights, scratch, out.values, out.scales, out.zeros)
+    let codec = RowCodec::new(work.geometry, work.scheme, work.tuning);
+    match work.second {
+        Some(second) => codec.encode_second(
+            Level::current(),
+            second,
+            work.weights,
+            scratch,
+            Encoded { codes: out.values, scales: out.scales, zeros: out.zeros },
+        ),
+        None => codec.encode(work.weights, scratch, out.values, out.scales, out.zeros),
+    }
 }

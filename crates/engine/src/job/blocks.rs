@@ -14,6 +14,7 @@ use aq_io::output::{Placed, ShardWriter};
 use aq_io::source::Shard;
 use aq_io::weights::read_float_rows;
 use aq_kernels::convert::first_non_finite;
+use aq_kernels::second::Second;
 use aq_kernels::{RowFlags, RowSums, Scratch};
 
 /// Rows of a block are a multiple of this, so that it starts on a byte of packed codes.
@@ -40,7 +41,10 @@ pub const fn working_set(g: Geometry, source_bytes: usize) -> u64 {
 
 /// The blocks of a layer, in order.
 pub fn row_blocks(g: Geometry, source_bytes: usize) -> Vec<Block> {
-    let rows = rows_of(LARGEST_BLOCK, working_set(g, source_bytes), ROW_STEP);
+    // Whole panels for second moments, four of them or one, where that many rows fit.
+    let wanted = |step: usize| rows_of(LARGEST_BLOCK, working_set(g, source_bytes), step);
+    let step = [64, 16].into_iter().find(|&step| wanted(ROW_STEP) >= step).unwrap_or(ROW_STEP);
+    let rows = wanted(step);
     (0..g.out).step_by(rows).map(|first| Block { first, rows: rows.min(g.out - first) }).collect()
 }
 
@@ -56,6 +60,11 @@ pub struct Buffers {
 }
 
 impl Buffers {
+    /// Squared error of the output of the rows that were last encoded, on recorded inputs.
+    pub fn output_error(&self, inputs: &[StepInputs], row: usize) -> f64 {
+        row_sums(inputs, &self.weights, &self.decoded, row).iter().map(|s| s.ee).sum()
+    }
+
     /// Takes the memory that some rows need.
     fn prepare<'t>(
         &mut self,
@@ -79,6 +88,15 @@ impl Buffers {
         }
         Ok(())
     }
+}
+
+/// How rows become codes.
+#[derive(Clone, Copy)]
+pub struct Encoding<'a> {
+    /// The layer.
+    pub spec: &'a LayerSpec,
+    /// What is known of its inputs, where codes are chosen by that.
+    pub second: Option<&'a Second>,
 }
 
 /// Where a layer comes from and goes to.
@@ -127,18 +145,18 @@ pub type Coded = (Vec<RowSums>, RowFlags);
 /// Encodes some rows to see their error; the buffers hold what became of them.
 pub fn trial(
     job: &JobContext<'_>,
-    spec: &LayerSpec,
+    encoding: &Encoding<'_>,
     files: &LayerFiles<'_>,
     part: Block,
     b: &mut Buffers,
 ) -> Result<Part<Coded>, QuantError> {
-    code(job, spec, files, job.layout.tensors(spec).iter(), part, b)
+    code(job, encoding, files, job.layout.tensors(encoding.spec).iter(), part, b)
 }
 
 /// Encodes one block of a layer and writes it: at once, or in smaller parts where memory is short.
 pub fn encode(
     job: &JobContext<'_>,
-    spec: &LayerSpec,
+    encoding: &Encoding<'_>,
     files: &LayerFiles<'_>,
     placed: &[Placed],
     block: Block,
@@ -147,14 +165,14 @@ pub fn encode(
 ) -> Result<BlockEnd, QuantError> {
     let mut sums = BlockSums { rows: Vec::with_capacity(block.rows), outputs: vec![], flags: RowFlags::default(), checksum: 0 };
     let mut checksum = BlockChecksum::new(placed.len());
-    let per_row = working_set(spec.geometry, files.tensor.dtype.size());
+    let per_row = working_set(encoding.spec.geometry, files.tensor.dtype.size());
     let (mut first, end) = (block.first, block.first + block.rows);
     while first < end {
         job.control.check()?;
         let rows = job.memory.rows(per_row, ROW_STEP).min(end - first);
         let bytes = rows as u64 * per_row;
         let permit = job.memory.acquire(bytes, job.control)?;
-        match encode_part(job, spec, files, placed, Block { first, rows }, inputs, b, &mut sums, &mut checksum)? {
+        match encode_part(job, encoding, files, placed, Block { first, rows }, inputs, b, &mut sums, &mut checksum)? {
             Part::Encoded(got) => {
                 sums.flags.join(got);
                 first += rows;
@@ -174,7 +192,7 @@ pub fn encode(
 #[expect(clippy::too_many_arguments, reason = "one step of `encode`, apart for its length")]
 fn encode_part(
     job: &JobContext<'_>,
-    spec: &LayerSpec,
+    encoding: &Encoding<'_>,
     files: &LayerFiles<'_>,
     placed: &[Placed],
     part: Block,
@@ -186,8 +204,8 @@ fn encode_part(
     if fault::hit(Site::Chunk) == Some(Effect::Alloc) {
         return Ok(Part::Refused);
     }
-    read_ahead(spec, files, part);
-    let flags = match code(job, spec, files, placed.iter().map(|p| &p.tensor), part, b)? {
+    read_ahead(encoding.spec, files, part);
+    let flags = match code(job, encoding, files, placed.iter().map(|p| &p.tensor), part, b)? {
         Part::Encoded((rows, flags)) => {
             sums.rows.extend(rows);
             flags
@@ -196,7 +214,7 @@ fn encode_part(
         Part::Refused => return Ok(Part::Refused),
     };
     if !inputs.is_empty() {
-        sums.outputs.extend(row_sums(inputs, &b.weights, &b.decoded, spec.geometry.row()));
+        sums.outputs.extend(row_sums(inputs, &b.weights, &b.decoded, encoding.spec.geometry.row()));
     }
     for (i, (placed, bytes)) in placed.iter().zip(&b.out).enumerate() {
         checksum.update(i, bytes);
@@ -215,7 +233,7 @@ fn read_ahead(spec: &LayerSpec, files: &LayerFiles<'_>, part: Block) {
 /// Reads rows, encodes them and decodes what would be written.
 fn code<'t>(
     job: &JobContext<'_>,
-    spec: &LayerSpec,
+    &Encoding { spec, second }: &Encoding<'_>,
     files: &LayerFiles<'_>,
     tensors: impl ExactSizeIterator<Item = &'t OutTensor>,
     part: Block,
@@ -229,7 +247,7 @@ fn code<'t>(
     if first_non_finite(&b.weights).is_some() {
         return Ok(Part::NonFinite);
     }
-    let work = Work { geometry: g, scheme: spec.scheme, tuning: job.tuning, weights: &b.weights };
+    let work = Work { geometry: g, scheme: spec.scheme, tuning: job.tuning, weights: &b.weights, second };
     let flags = job.compute.encode(job.control, &work, &mut b.encoded, &mut b.scratch)?;
     job.layout.write_rows(spec, &b.encoded, &mut b.out);
 

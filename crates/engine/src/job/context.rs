@@ -1,6 +1,7 @@
 //! What every worker of a job needs to know.
 
 use super::judge::Judge;
+use super::second::Recent;
 use crate::control::Control;
 use crate::device::Compute;
 use crate::error::QuantError;
@@ -11,6 +12,7 @@ use aq_core::report::OtherFailure;
 use aq_io::layout::Layout;
 use aq_kernels::Tuning;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Shared by the workers of a job.
 pub struct JobContext<'a> {
@@ -32,6 +34,8 @@ pub struct JobContext<'a> {
     pub span: tracing::Span,
     /// Switches of the search.
     pub tuning: Tuning,
+    /// Inputs made ready last.
+    recent: Mutex<Recent>,
     /// Lowest index of a task that failed; later ones need not start, earlier ones may still fail and then win.
     failed: AtomicUsize,
     /// The job was stopped before anything had failed: the stop is what is told.
@@ -51,7 +55,13 @@ impl<'a> JobContext<'a> {
     ) -> Self {
         let (failed, stopped_first) = (AtomicUsize::new(usize::MAX), AtomicBool::new(false));
         let span = tracing::Span::current();
-        Self { control, config, plan, layout, compute, memory, judge, span, tuning: Tuning::default(), failed, stopped_first }
+        let (tuning, recent) = (Tuning::default(), Mutex::default());
+        Self { control, config, plan, layout, compute, memory, judge, span, tuning, recent, failed, stopped_first }
+    }
+
+    /// Inputs made ready last.
+    pub fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a failed task.

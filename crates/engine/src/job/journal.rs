@@ -8,8 +8,8 @@ use super::judge::{Judge, Judged};
 use super::layer::LayerDone;
 use crate::error::QuantError;
 use aq_core::error::{ConfigIssue, ErrorCode, IssueSource};
-use aq_core::report::{Attempt, LayerOutcome, TimeGroup};
-use aq_core::{BitWidth, ScaleDtype};
+use aq_core::report::{Attempt, LayerOutcome, SecondReport, TimeGroup};
+use aq_core::{BitWidth, Method, ScaleDtype};
 use aq_io::Disk;
 use aq_io::output::Staging;
 use aq_io::source::Source;
@@ -71,6 +71,10 @@ pub struct LayerEntry {
     pub attempts: Vec<(BitWidth, f64)>,
     /// How it ended.
     pub outcome: LayerOutcome,
+    /// How its codes were chosen.
+    pub method: Method,
+    /// In which form its inputs decided about them.
+    pub second: Option<SecondReport>,
 }
 
 impl LayerEntry {
@@ -87,6 +91,8 @@ impl LayerEntry {
             time_groups: done.judged.groups.clone(),
             attempts: done.attempts.iter().map(|a| (a.bit_width, a.similarity)).collect(),
             outcome: done.outcome,
+            method: done.spec.scheme.method,
+            second: done.second,
         }
     }
 

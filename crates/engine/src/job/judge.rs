@@ -8,9 +8,9 @@ use crate::control::Control;
 use crate::error::{QuantError, ShapeSubject, WorkFailure};
 use crate::plan::Plan;
 use crate::time::{OutputSums, StepInputs, measure, segment};
-use aq_core::ResolvedConfig;
 use aq_core::error::ConfigIssue;
 use aq_core::report::{Figures, TimeGroup, Warning};
+use aq_core::{Method, ResolvedConfig};
 use aq_io::calibration::{Calibration, CalibrationError};
 use aq_io::error::Missing;
 use aq_io::{Disk, IoError};
@@ -128,7 +128,7 @@ impl Judge {
         let without: Vec<&str> = plan.layers.iter().zip(&self.names).filter(|(_, n)| n.is_none()).map(|(l, _)| l.name.as_str()).collect();
         if !without.is_empty() {
             let count = without.len();
-            let message = format!("{count} layer(s) have no calibration and are judged by their weights alone.");
+            let message = format!("{count} layer(s) have no calibration: they are rounded and judged by their weights alone.");
             let details = json!({"count": count, "layers": without.iter().take(MOST_NAMED).collect::<Vec<_>>()});
             control.ledger.warn(Warning { code: "AQ_WARN_WEIGHT_ONLY", message, details });
         }
@@ -136,6 +136,15 @@ impl Judge {
         if cut > 0 {
             let message = format!("{cut} layer(s) use fewer calibration rows than there are: maxMemoryLimitMb does not hold more.");
             control.ledger.warn(Warning { code: "AQ_WARN_CALIBRATION_CUT", message, details: json!({"count": cut}) });
+        }
+    }
+
+    /// Tells the plan which layers have inputs that decide about their codes.
+    pub fn assign(&self, config: &ResolvedConfig, plan: &mut Plan) {
+        for (layer, name) in plan.layers.iter_mut().zip(&self.names) {
+            if name.is_some() && config.method.by_output() {
+                layer.spec = layer.spec.with_scheme(layer.spec.scheme.with_method(Method::Gptq));
+            }
         }
     }
 
@@ -160,7 +169,8 @@ impl Judge {
         for (i, step) in self.calibration.steps(name).iter().enumerate() {
             let mut data = Vec::new();
             self.calibration.read(name, i, most, &mut data).map_err(|e| failed(e, &self.calibration.path().to_string_lossy()))?;
-            inputs.push(StepInputs { step: step.step, rows: data.len() / step.in_features.max(1), data });
+            let rows = data.len() / step.in_features.max(1);
+            inputs.push(StepInputs { step: step.step, weight: step.weight, rows, data });
         }
         Ok((!inputs.is_empty()).then_some(inputs))
     }

@@ -1,16 +1,16 @@
 //! One layer: the attempt at its planned width, and the ladder 2 -> 4 -> 8 when its similarity misses the user's threshold.
 
-use super::blocks::{BlockEnd, Buffers, LayerFiles, encode, row_blocks};
+use super::blocks::{BlockEnd, Buffers, Encoding, LayerFiles, encode, row_blocks};
 use super::carry;
 use super::checksum::combine;
 use super::context::JobContext;
 use super::judge::Judged;
-use super::rotation;
+use super::second;
 use crate::error::{QuantError, WorkFailure};
 use crate::plan::LayerPlan;
 use crate::time::{OutputSums, StepInputs};
 use aq_core::config::NonFinitePolicy;
-use aq_core::report::{Attempt, Figures, LayerOutcome};
+use aq_core::report::{Attempt, Figures, LayerOutcome, SecondReport};
 use aq_core::{Geometry, Notice, ScaleDtype};
 use aq_io::layout::{LayerSpec, OutTensor};
 use aq_io::output::Placed;
@@ -32,6 +32,8 @@ pub struct LayerDone {
     pub attempts: Vec<Attempt>,
     /// How it ended.
     pub outcome: LayerOutcome,
+    /// In which form its inputs decided about its codes, where they did.
+    pub second: Option<SecondReport>,
 }
 
 /// How a layer ended.
@@ -55,14 +57,24 @@ struct Measured {
 pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, placed: Vec<Placed>) -> Result<(LayerEnd, u64), QuantError> {
     let layer = &job.plan.layers[index];
     let inputs = job.judge.map_or(Ok(None), |j| j.inputs(index))?.unwrap_or_default();
-    let (mut spec, mut placed) = (rotation::chosen(job, &layer.spec, files)?, placed);
+    let ((mut spec, mut prepared), mut placed) = (second::chosen(job, &layer.spec, files, &inputs)?, placed);
     let mut attempts: Vec<Attempt> = Vec::new();
     loop {
-        let Some(measured) = attempt(job, layer, &spec, files, &placed, &inputs, attempts.is_empty())? else {
+        let Some(measured) = attempt(
+            job,
+            layer,
+            &Encoding { spec: &spec, second: prepared.as_ref().map(|p| &p.second) },
+            files,
+            &placed,
+            &inputs,
+            attempts.is_empty(),
+        )?
+        else {
             return keep(job, files);
         };
         if measured.flags.rotated_too_large {
             spec = spec.with_scheme(spec.scheme.with_rotation(None));
+            prepared = if prepared.is_some() { second::prepared(job, &inputs, &spec)? } else { None };
             continue;
         }
         if measured.flags.needs_f32 && spec.scheme.scale_dtype == ScaleDtype::F16 {
@@ -84,7 +96,7 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
         let passed = similarity >= job.config.min_accuracy;
         let wider = spec.scheme.bits.wider().filter(|_| !passed && !layer.pinned && !job.config.fail_fast);
         if let Some(bits) = wider {
-            spec = rotation::chosen(job, &spec.with_scheme(spec.scheme.with_bits(bits)), files)?;
+            (spec, prepared) = second::chosen(job, &spec.with_scheme(spec.scheme.with_bits(bits)), files, &inputs)?;
             placed = replace(job, files, &spec, placed);
             continue;
         }
@@ -103,7 +115,8 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
             });
         }
         let Measured { sums, judged, checksum, .. } = measured;
-        return Ok((LayerEnd::Done(Box::new(LayerDone { spec, placed, sums, judged, attempts, outcome })), checksum));
+        let second = prepared.map(|p| p.report);
+        return Ok((LayerEnd::Done(Box::new(LayerDone { spec, placed, sums, judged, attempts, outcome, second })), checksum));
     }
 }
 
@@ -117,18 +130,19 @@ fn replace(job: &JobContext<'_>, files: &LayerFiles<'_>, spec: &LayerSpec, place
 fn attempt(
     job: &JobContext<'_>,
     layer: &LayerPlan,
-    spec: &LayerSpec,
+    encoding: &Encoding<'_>,
     files: &LayerFiles<'_>,
     placed: &[Placed],
     inputs: &[StepInputs],
     first: bool,
 ) -> Result<Option<Measured>, QuantError> {
-    let blocks = row_blocks(spec.geometry, files.tensor.dtype.size());
-    let bytes_per_row = (spec.geometry.row() * files.tensor.dtype.size()) as u64;
+    let geometry = encoding.spec.geometry;
+    let blocks = row_blocks(geometry, files.tensor.dtype.size());
+    let bytes_per_row = (geometry.row() * files.tensor.dtype.size()) as u64;
     let ends: Vec<Result<BlockEnd, QuantError>> = blocks
         .par_iter()
         .map_init(Buffers::default, |buffers, &block| {
-            let end = encode(job, spec, files, placed, block, inputs, buffers)?;
+            let end = encode(job, encoding, files, placed, block, inputs, buffers)?;
             if first {
                 job.control.progress.bytes(&layer.name, block.rows as u64 * bytes_per_row);
             }

@@ -16,6 +16,7 @@ mod quality;
 mod report;
 mod rotation;
 mod run;
+mod second;
 mod tasks;
 
 pub use blocks::{Block, ROW_STEP, row_blocks, working_set};

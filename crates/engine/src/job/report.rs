@@ -131,6 +131,7 @@ pub fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
         similarity: done.judged.similarity(),
         time_groups: done.judged.groups.clone(),
         attempts: done.attempts.clone(),
+        second_moments: done.second,
         fallback: (done.outcome == LayerOutcome::Raised).then_some(Fallback { from, to }),
     }
 }

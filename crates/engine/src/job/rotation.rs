@@ -1,7 +1,7 @@
 //! Whether a layer is rotated: tried on some of its rows, always the same ones, and done where the error of their weights falls by more than
 //! a decibel, which is where single channels are far larger than others. Never at 8 bits, where it was measured to hurt.
 
-use super::blocks::{Block, Buffers, LayerFiles, Part, ROW_STEP, trial, working_set};
+use super::blocks::{Block, Buffers, Encoding, LayerFiles, Part, ROW_STEP, trial, working_set};
 use super::context::JobContext;
 use crate::error::QuantError;
 use aq_core::{BitWidth, rotation_for};
@@ -18,13 +18,10 @@ const PLACES: usize = 16;
 /// The layer with the rotation that pays, or with none.
 pub fn chosen(job: &JobContext<'_>, spec: &LayerSpec, files: &LayerFiles<'_>) -> Result<LayerSpec, QuantError> {
     let plain = spec.with_scheme(spec.scheme.with_rotation(None));
-    let block = rotation_for(spec.geometry.channels, *BLOCKS.end()).filter(|n| BLOCKS.contains(n));
-    if !job.config.enable_spatial || spec.scheme.bits == BitWidth::Eight || block.is_none() {
-        return Ok(plain);
-    }
-    let rotated = spec.with_scheme(spec.scheme.with_rotation(block));
+    let Some(block) = block(job, spec) else { return Ok(plain) };
+    let rotated = spec.with_scheme(spec.scheme.with_rotation(Some(block)));
     let (mut buffers, mut errors) = (Buffers::default(), [RowSums::default(); 2]);
-    for place in places(spec.geometry.out) {
+    for place in places(spec.geometry.out, PLACES, ROW_STEP) {
         for (sums, spec) in errors.iter_mut().zip([&plain, &rotated]) {
             match measured(job, spec, files, place, &mut buffers)? {
                 Some(rows) => rows.iter().for_each(|row| sums.add(row)),
@@ -36,13 +33,19 @@ pub fn chosen(job: &JobContext<'_>, spec: &LayerSpec, files: &LayerFiles<'_>) ->
     Ok(if gain > LEAST_GAIN_DB { rotated } else { plain })
 }
 
-/// Rows spread evenly over the layer, from its first on; all of them where there are few.
-fn places(out: usize) -> impl Iterator<Item = Block> {
-    let steps = out.div_ceil(ROW_STEP);
-    let count = steps.min(PLACES);
+/// The block that a layer can be rotated by; none where it is not to be.
+pub fn block(job: &JobContext<'_>, spec: &LayerSpec) -> Option<usize> {
+    let wanted = job.config.enable_spatial && spec.scheme.bits != BitWidth::Eight;
+    rotation_for(spec.geometry.channels, *BLOCKS.end()).filter(|n| wanted && BLOCKS.contains(n))
+}
+
+/// So many places of so many rows, spread evenly over the layer, from its first on; all of them where there are few.
+pub fn places(out: usize, count: usize, rows: usize) -> impl Iterator<Item = Block> {
+    let steps = out.div_ceil(rows);
+    let count = steps.min(count);
     (0..count).map(move |i| {
-        let first = i * steps / count * ROW_STEP;
-        Block { first, rows: ROW_STEP.min(out - first) }
+        let first = i * steps / count * rows;
+        Block { first, rows: rows.min(out - first) }
     })
 }
 
@@ -58,7 +61,7 @@ fn measured(
     loop {
         job.control.check()?;
         let permit = job.memory.acquire(bytes, job.control)?;
-        match trial(job, spec, files, place, b)? {
+        match trial(job, &Encoding { spec, second: None }, files, place, b)? {
             Part::Encoded((rows, flags)) => return Ok((!flags.rotated_too_large).then_some(rows)),
             Part::NonFinite => return Ok(None), // which the encoding itself tells of
             Part::Refused => {
@@ -77,7 +80,7 @@ mod tests {
     #[test]
     fn places_are_apart_and_inside() {
         for out in [1, 3, 4, 5, 63, 64, 65, 3072] {
-            let all: Vec<Block> = places(out).collect();
+            let all: Vec<Block> = places(out, 16, ROW_STEP).collect();
             assert!(all.iter().all(|b| b.first % ROW_STEP == 0 && b.rows > 0 && b.first + b.rows <= out));
             assert!(all.windows(2).all(|w| w[0].first + w[0].rows <= w[1].first));
             assert_eq!(all.len(), out.div_ceil(4).min(16));

@@ -106,7 +106,7 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
     control.enter(Phase::Plan)?;
     let layout = layout(config.layout);
     before::warnings(&disk, &request.config, &source)?.into_iter().for_each(|w| control.ledger.warn(w));
-    let plan = plan(&source, &config, &found, layout)?;
+    let mut plan = plan(&source, &config, &found, layout)?;
     control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
     tracing::debug!(layers = plan.layers.len(), bytes = plan.bytes(&source), "planned");
     let compute = Compute::choose(config.device, config.device_fallback)?;
@@ -119,6 +119,9 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
         control.enter(Phase::Calibrate)?;
     }
     let judge = Judge::open(&disk, &config, &plan, control, thread_count(config.num_threads))?;
+    if let Some(judge) = &judge {
+        judge.assign(&config, &mut plan);
+    }
     Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge })
 }
 

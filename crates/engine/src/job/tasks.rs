@@ -11,6 +11,7 @@ use super::quality;
 use super::report::layer_report;
 use crate::error::QuantError;
 use crate::plan::{Plan, TensorPlan};
+use aq_core::Method;
 use aq_io::Disk;
 use aq_io::fault::{self, Site};
 use aq_io::layout::{Layout, OutTensor};
@@ -94,30 +95,32 @@ pub fn encode_all(
     carried: &[bool],
 ) -> Result<Vec<LayerEnd>, QuantError> {
     let tasks: Vec<Task<'_>> = shards.iter().flat_map(|shard| (0..shard.plan.len()).map(move |tensor| Task { shard, tensor })).collect();
-    let results: Vec<Option<TaskEnd>> = tasks
-        .par_iter()
-        .enumerate()
-        .map(|(index, task)| {
-            if job.is_pointless(index) {
-                return None;
+    let run = |index: usize| {
+        let task = &tasks[index];
+        if job.is_pointless(index) {
+            return None;
+        }
+        let result = match (earlier.get(&index), task.shard.plan[task.tensor]) {
+            (Some(end), TensorPlan::Quantize(i)) => reuse(job, task, i, end),
+            _ if carried[index] => {
+                count(job, task);
+                Ok(None)
             }
-            let result = match (earlier.get(&index), task.shard.plan[task.tensor]) {
-                (Some(end), TensorPlan::Quantize(i)) => reuse(job, task, i, end),
-                _ if carried[index] => {
-                    count(job, task);
-                    Ok(None)
-                }
-                _ => run_task(job, task, index, journal),
-            };
-            if let Err(error) = &result {
-                job.fail(index, &name_of(job, task), error);
-            }
-            Some(result)
-        })
-        .collect();
+            _ => run_task(job, task, index, journal),
+        };
+        if let Err(error) = &result {
+            job.fail(index, &name_of(job, task), error);
+        }
+        Some(result)
+    };
+    // What is made of a layer's inputs takes far more memory than a block: such layers come last, one at a time, each with all threads.
+    let (large, small): (Vec<usize>, Vec<usize>) = (0..tasks.len()).partition(|&index| is_by_output(job, &tasks[index]));
+    let mut results: Vec<(usize, Option<TaskEnd>)> = small.into_par_iter().map(|index| (index, run(index))).collect();
+    results.extend(large.into_iter().map(|index| (index, run(index))));
+    results.sort_by_key(|(index, _)| *index);
     let mut ends: Vec<Option<LayerEnd>> = vec![None; job.plan.layers.len()];
     let mut failures = Vec::new();
-    for (index, result) in results.into_iter().enumerate() {
+    for (index, result) in results {
         match result {
             Some(Ok(Some((layer, end)))) => ends[layer] = Some(end),
             Some(Err(error)) => failures.push((index, error)),
@@ -129,6 +132,11 @@ pub fn encode_all(
     }
     let lost = || QuantError::Internal { message: "a planned layer was not encoded".into(), location: None, panic: false };
     ends.into_iter().collect::<Option<_>>().ok_or_else(lost)
+}
+
+/// Whether a task is a layer whose inputs decide about its codes.
+fn is_by_output(job: &JobContext<'_>, task: &Task<'_>) -> bool {
+    matches!(task.shard.plan[task.tensor], TensorPlan::Quantize(i) if job.plan.layers[i].spec.scheme.method == Method::Gptq)
 }
 
 /// The layer's name as reports have it, or the tensor's.
@@ -247,7 +255,8 @@ pub fn verified(
 /// The layer that an entry speaks of; `None` where it cannot be that of this plan.
 fn layer_done(job: &JobContext<'_>, shard: &ShardJob<'_>, tensor: usize, i: usize, made: &LayerEntry) -> Option<LayerDone> {
     let planned = &job.plan.layers[i].spec;
-    let scheme = planned.scheme.with_bits(made.bits).with_scale_dtype(made.scale_dtype).with_rotation(made.rotation);
+    let scheme =
+        planned.scheme.with_bits(made.bits).with_scale_dtype(made.scale_dtype).with_rotation(made.rotation).with_method(made.method);
     let spec = planned.with_scheme(scheme);
     let tensors = job.layout.tensors(&spec);
     if tensors.len() != made.positions.len() || shard.placed[tensor].is_empty() {
@@ -255,5 +264,5 @@ fn layer_done(job: &JobContext<'_>, shard: &ShardJob<'_>, tensor: usize, i: usiz
     }
     let placed = tensors.into_iter().zip(&made.positions).map(|(tensor, &position)| Placed { tensor, position }).collect();
     let (sums, judged, attempts, outcome) = (made.row_sums(), made.judged(), made.attempts(), made.outcome);
-    Some(LayerDone { spec, placed, sums, judged, attempts, outcome })
+    Some(LayerDone { spec, placed, sums, judged, attempts, outcome, second: made.second })
 }

@@ -15,6 +15,8 @@ const BLOCK_BYTES: usize = 1 << 14;
 pub struct StepInputs {
     /// Place on the axis.
     pub step: i32,
+    /// Importance of the step.
+    pub weight: f32,
     /// Number of rows.
     pub rows: usize,
     /// Row after row.
@@ -155,7 +157,8 @@ mod tests {
     use aq_testkit::{SplitMix, gauss};
 
     fn inputs(row: usize, rows: &[usize], seed: u64) -> Vec<StepInputs> {
-        let of = |(i, &rows): (usize, &usize)| StepInputs { step: 100 * i as i32, rows, data: gauss(rows, row, seed + i as u64) };
+        let of =
+            |(i, &rows): (usize, &usize)| StepInputs { step: 100 * i as i32, weight: 1.0, rows, data: gauss(rows, row, seed + i as u64) };
         rows.iter().enumerate().map(of).collect()
     }
 
@@ -221,7 +224,7 @@ mod tests {
     fn edges_of_the_figures() {
         let of = |w: &[f32], v: &[f32], x: &[f32]| {
             let mut sums = [OutputSums::default()];
-            accumulate(&[StepInputs { step: 0, rows: 1, data: x.into() }], w, v, x.len(), &mut sums);
+            accumulate(&[StepInputs { step: 0, weight: 1.0, rows: 1, data: x.into() }], w, v, x.len(), &mut sums);
             (sums[0].cosine(), sums[0].sqnr_db())
         };
         let odd = [0.1, 0.7, -0.3];

@@ -33,7 +33,7 @@ impl Ordered {
         for first in (0..cols).step_by(step) {
             let range = first..cols.min(first + step);
             let local = block(&self.upper, &range);
-            gather(&self.upper, &range, errors.iter().map(Vec::as_slice), sums);
+            gather(&self.upper, &range, &errors.iter().map(Vec::as_slice).collect::<Vec<_>>(), sums);
             let inherited = strips(&range).start * STRIP;
             for ((panel, errors), sums) in panels.iter_mut().zip(&mut errors).zip(sums.iter()) {
                 let sum = |col: usize| sums[(col - inherited) / STRIP][(col - inherited) % STRIP];

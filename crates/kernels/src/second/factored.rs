@@ -51,7 +51,7 @@ impl Factored {
     #[inline(always)]
     pub(crate) fn sweep(&self, panels: &mut [Panel], n: usize, coding: &Coding, times: usize, sums: &mut Vec<Vec<Sums>>) {
         for panel in panels {
-            gather(&self.transposed, &(0..self.transposed.cols()), std::iter::once(panel.d.as_slice()), sums);
+            gather(&self.transposed, &(0..self.transposed.cols()), &[panel.d.as_slice()], sums);
             let mut residuals: Vec<Column> = sums.iter().flatten().flatten().copied().collect();
             residuals.resize(self.rank, [0.0; LANES]);
             for _ in 0..times {

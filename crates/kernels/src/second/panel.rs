@@ -169,10 +169,16 @@ pub(crate) fn take(a: &mut Column, factor: f32, b: &Column) {
     }
 }
 
+/// What the rows of each panel lose.
+#[inline(always)]
+pub(crate) fn losses(panels: &[Panel]) -> Vec<&[Column]> {
+    panels.iter().map(|p| p.d.as_slice()).collect()
+}
+
 /// `sum over the columns of a packed matrix of (a' d)^2`, for each row of each panel.
 #[inline(always)]
 pub(crate) fn squares(a: &Packed, panels: &[Panel], sums: &mut Vec<Vec<Sums>>) -> Vec<[f64; LANES]> {
-    gather(a, &(0..a.cols()), panels.iter().map(|p| p.d.as_slice()), sums);
+    gather(a, &(0..a.cols()), &losses(panels), sums);
     let of = |sums: &Vec<Sums>| {
         let mut total = [0.0; LANES];
         for y in sums.iter().flatten() {

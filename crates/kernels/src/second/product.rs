@@ -33,10 +33,10 @@ pub(crate) const fn strips(cols: &Range<usize>) -> Range<usize> {
 /// For each right side `b` (columns of lanes, one for each of the first rows of `a`): `a' b` for the columns of the strips that hold `cols`,
 /// one after the other. `out` gets one list for each right side.
 #[inline(always)]
-pub(crate) fn gather<'b>(a: &Packed, cols: &Range<usize>, rights: impl Iterator<Item = &'b [Column]> + Clone, out: &mut Vec<Vec<Sums>>) {
+pub(crate) fn gather(a: &Packed, cols: &Range<usize>, rights: &[&[Column]], out: &mut Vec<Vec<Sums>>) {
     let strips = strips(cols);
-    let rows = rights.clone().next().map_or(0, <[Column]>::len);
-    out.resize_with(rights.clone().count(), Vec::new);
+    let rows = rights.first().map_or(0, |b| b.len());
+    out.resize_with(rights.len(), Vec::new);
     for sums in out.iter_mut() {
         sums.clear();
         sums.resize(strips.len(), [[0.0; LANES]; STRIP]);
@@ -45,7 +45,7 @@ pub(crate) fn gather<'b>(a: &Packed, cols: &Range<usize>, rights: impl Iterator<
         let range = first..rows.min(first + CHUNK);
         for (s, strip) in strips.clone().enumerate() {
             let a = &a.strip(strip)[range.clone()];
-            for (b, sums) in rights.clone().zip(out.iter_mut()) {
+            for (b, sums) in rights.iter().zip(out.iter_mut()) {
                 product(a, &b[range.clone()], &mut sums[s]);
             }
         }

@@ -5,7 +5,7 @@ use super::factor::Factor;
 use super::factored::Factored;
 use super::moments::Moments;
 use super::packed::{Inputs, Packed};
-use super::panel::{Coding, Panel, lost, squares};
+use super::panel::{Coding, Panel, losses, lost, squares};
 use super::product::{Sums, gather};
 use super::sweep::sweep;
 use crate::lanes::LANES;
@@ -114,7 +114,7 @@ impl Moments {
     #[inline(always)]
     fn errors(&self, panels: &[Panel], sums: &mut Vec<Vec<Sums>>) -> Vec<[f64; LANES]> {
         let h = self.matrix();
-        gather(h, &(0..h.cols()), panels.iter().map(|p| p.d.as_slice()), sums);
+        gather(h, &(0..h.cols()), &losses(panels), sums);
         let of = |(panel, sums): (&Panel, &Vec<Sums>)| {
             let mut total = [0.0; LANES];
             for ((d, hd), &added) in panel.d.iter().zip(sums.iter().flatten()).zip(self.added()) {
@@ -128,11 +128,15 @@ impl Moments {
     }
 }
 
-/// Where the rows of a batch go.
-struct Encoded<'a> {
-    codes: &'a mut [u8],
-    scales: &'a mut [f32],
-    zeros: &'a mut [f32],
+/// Where rows go, as [`RowCodec::encode`] has it.
+#[derive(Debug)]
+pub struct Encoded<'a> {
+    /// Codes in source order.
+    pub codes: &'a mut [u8],
+    /// Scales, (group, tap) in each row.
+    pub scales: &'a mut [f32],
+    /// Zeros, in the same order.
+    pub zeros: &'a mut [f32],
 }
 
 impl RowCodec {
@@ -141,16 +145,8 @@ impl RowCodec {
     ///
     /// # Panics
     /// As [`RowCodec::encode`] does.
-    pub fn encode_second(
-        &self,
-        level: Level,
-        second: &Second,
-        rows: &[f32],
-        scratch: &mut Scratch,
-        codes: &mut [u8],
-        scales: &mut [f32],
-        zeros: &mut [f32],
-    ) -> RowFlags {
+    pub fn encode_second(&self, level: Level, second: &Second, rows: &[f32], scratch: &mut Scratch, out: Encoded<'_>) -> RowFlags {
+        let Encoded { codes, scales, zeros } = out;
         let plain = self.with_method(Method::Mse);
         let (width, grids) = (self.geometry().row(), self.geometry().scales_per_row());
         let batch = PANELS * LANES;
@@ -171,8 +167,7 @@ impl RowCodec {
                 scratch: &mut Scratch,
                 out: &mut Encoded<'_>,
             ) -> ());
-            for (row, (scales, zeros)) in encoded.scales.chunks_exact(grids).zip(encoded.zeros.chunks_exact(grids)).enumerate() {
-                debug_assert!(row < batch);
+            for (scales, zeros) in encoded.scales.chunks_exact(grids).zip(encoded.zeros.chunks_exact(grids)) {
                 flags.join(self.flags(scales, zeros));
             }
         }

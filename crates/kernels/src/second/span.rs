@@ -78,7 +78,7 @@ fn times(a: &Packed, b: &[f32], rank: usize) -> Vec<f32> {
             column
         };
         let right: Vec<Column> = b.chunks_exact(rank).map(lanes).collect();
-        gather(a, &(0..a.cols()), std::iter::once(right.as_slice()), &mut sums);
+        gather(a, &(0..a.cols()), &[right.as_slice()], &mut sums);
         for (i, row) in out.chunks_exact_mut(rank).enumerate() {
             let width = LANES.min(rank - first);
             row[first..first + width].copy_from_slice(&sums[0][i / STRIP][i % STRIP][..width]);

@@ -2,7 +2,7 @@
 //! and zero are refitted under `H` before the next group is looked at. Neither step makes the damped error larger.
 
 use super::packed::{Packed, STRIP};
-use super::panel::{Coding, Grid, Panel, block, lost, take};
+use super::panel::{Coding, Grid, Panel, block, losses, lost, take};
 use super::product::{Sums, gather, strips};
 use crate::group::LEAST_SCALE;
 use crate::lanes::LANES;
@@ -18,7 +18,7 @@ pub(crate) fn sweep(h: &Packed, panels: &mut [Panel], n: usize, coding: &Coding,
     for group in 0..h.cols() / n {
         let range = Panel::group(group, n);
         let local = block(h, &range);
-        gather(h, &range, panels.iter().map(|p| p.d.as_slice()), sums);
+        gather(h, &range, &losses(panels), sums);
         let before = range.start - strips(&range).start * STRIP;
         for (panel, sums) in panels.iter_mut().zip(sums.iter()) {
             let mut gradient: Vec<Column> = sums.iter().flatten().skip(before).take(n).copied().collect();

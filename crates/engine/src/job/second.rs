@@ -1,0 +1,193 @@
+//! Second moments of a layer's inputs, made ready for its rows by all threads of the job; and whether the layer is rotated under them.
+
+use super::blocks::{Buffers, Encoding, LayerFiles, Part, trial, working_set};
+use super::context::JobContext;
+use super::rotation;
+use crate::error::QuantError;
+use crate::time::StepInputs;
+use aq_core::report::{SecondForm, SecondReport};
+use aq_core::{BitWidth, Geometry, Method, Scheme};
+use aq_io::layout::LayerSpec;
+use aq_kernels::Level;
+use aq_kernels::second::{Factor, Factored, Inputs, Moments, Second, Span};
+use rayon::prelude::*;
+use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Rows of a basis: what four sweeps need to come near the full form on a computed time path (`algorithms.md` section 7).
+const RANK: usize = 64;
+/// The full form is better and is taken unless it needs more than so many times the operations of the factored one.
+const MOST_TIMES: f64 = 4.0;
+/// What rotation must lower the output's error by at 4 bits.
+const LEAST_GAIN_DB: f64 = 0.5;
+/// Places where that is tried, and rows of each: one panel.
+const PLACES: (usize, usize) = (4, 16);
+/// Floats that are hashed at a time.
+const HASHED: usize = 1024;
+
+/// What is known of a layer's inputs, and in which form.
+pub struct Prepared {
+    /// For the kernels.
+    pub second: Second,
+    /// For the report.
+    pub report: SecondReport,
+    key: u64,
+}
+
+/// The last ones that were made: layers with one input (q, k and v) follow each other.
+pub type Recent = Vec<Arc<Prepared>>;
+
+/// As many as two forms of one input: rotated and not.
+const KEPT: usize = 2;
+
+/// The layer with the rotation that pays under its inputs, and these made ready; without them by its weights alone.
+pub fn chosen(
+    job: &JobContext<'_>,
+    spec: &LayerSpec,
+    files: &LayerFiles<'_>,
+    inputs: &[StepInputs],
+) -> Result<(LayerSpec, Option<Arc<Prepared>>), QuantError> {
+    let by_weights = |spec: &LayerSpec| Ok((rotation::chosen(job, spec, files)?, None));
+    if spec.scheme.method != Method::Gptq || inputs.is_empty() {
+        return by_weights(spec);
+    }
+    let with = |rotation| spec.with_scheme(spec.scheme.with_rotation(rotation));
+    let block = rotation::block(job, spec);
+    let (plain, rotated) = (with(None), block.map(|n| with(Some(n))));
+    let ready = |spec: &LayerSpec| Ok::<_, QuantError>(prepared(job, inputs, spec)?.map(|p| (spec.clone(), p)));
+    let found = match (spec.scheme.bits, rotated) {
+        (BitWidth::Two, Some(rotated)) => ready(&rotated)?.or(ready(&plain)?),
+        (BitWidth::Four, Some(rotated)) => match (ready(&plain)?, ready(&rotated)?) {
+            (Some(a), Some(b)) => {
+                let errors = [measured(job, &a, files, inputs)?, measured(job, &b, files, inputs)?];
+                let pays = matches!(errors, [Some(a), Some(b)] if 10.0 * (a / b).log10() > LEAST_GAIN_DB);
+                Some(if pays { b } else { a })
+            }
+            (a, _) => a,
+        },
+        _ => ready(&plain)?,
+    };
+    match found {
+        Some((spec, prepared)) => Ok((spec, Some(prepared))),
+        None => by_weights(&spec.with_scheme(spec.scheme.with_method(Method::Mse))),
+    }
+}
+
+/// Inputs made ready for a layer, or found among the recent ones; `None` where nothing can be learned from them.
+pub fn prepared(job: &JobContext<'_>, inputs: &[StepInputs], spec: &LayerSpec) -> Result<Option<Arc<Prepared>>, QuantError> {
+    job.control.check()?;
+    let key = key(inputs, spec.geometry, &spec.scheme);
+    let mut recent = job.recent();
+    if let Some(found) = recent.iter().find(|p| p.key == key) {
+        return Ok(Some(found.clone()));
+    }
+    let level = Level::current();
+    let Some(rows) = arranged(level, inputs, spec.geometry, spec.scheme.rotation) else { return Ok(None) };
+    let (out, row) = (spec.geometry.out, spec.geometry.row());
+    let most = if rows.rows > row { RANK } else { rows.rows };
+    let full = is_full(rows.rows, row, out, most) && Second::full_bytes(rows.rows, row) <= job.memory.limit();
+    let made = if full { whole(level, &rows, spec.scheme.bits != BitWidth::Two) } else { spanned(level, &rows, most) };
+    let Some((second, report)) = made else { return Ok(None) };
+    let made = Arc::new(Prepared { second, report, key });
+    if recent.len() == KEPT {
+        recent.remove(0);
+    }
+    recent.push(made.clone());
+    Ok(Some(made))
+}
+
+/// By operations a weight: half a product with `H` for compensation, one for the sweep, and the layer's part of the factorisation; or four
+/// sweeps through the factor.
+fn is_full(rows: usize, row: usize, out: usize, rank: usize) -> bool {
+    let (rows, k, out) = (rows as f64, row as f64, out as f64);
+    let full = 1.5 * k + (k * k / 3.0 + rows * k) / out;
+    full <= MOST_TIMES * 8.0 * rank as f64
+}
+
+/// Recorded rows in the order of the layer's groups, rotated; every step counts by its importance, whatever its rows.
+fn arranged(level: Level, inputs: &[StepInputs], g: Geometry, rotation: Option<usize>) -> Option<Inputs> {
+    let weight: f64 = inputs.iter().filter(|i| i.rows > 0).map(|i| f64::from(i.weight)).sum();
+    let mut all = Inputs::new(g);
+    for step in inputs.iter().filter(|i| i.rows > 0 && i.weight > 0.0) {
+        let share = f64::from(step.weight) / weight / step.rows as f64;
+        if !all.push(level, &step.data, g, rotation, share) {
+            return None;
+        }
+    }
+    (all.rows > 0).then_some(all)
+}
+
+/// The moments and their factor.
+fn whole(level: Level, rows: &Inputs, by_order: bool) -> Option<(Second, SecondReport)> {
+    let mut moments = Moments::new(rows.row);
+    let packed = rows.packed();
+    moments.parts().into_par_iter().enumerate().for_each(|(i, part)| Moments::fill(level, &packed, i, part));
+    drop(packed);
+    if !moments.damp() {
+        return None;
+    }
+    let order = by_order.then(|| moments.falling());
+    let natural: Vec<usize> = (0..rows.row).collect();
+    let mut factor = Factor::new(moments.matrix(), order.as_ref().unwrap_or(&natural));
+    let factored = factor.panels().all(|first| {
+        let done = factor.panel(level, first);
+        if done {
+            let (rest, parts) = factor.later(first);
+            parts.into_par_iter().for_each(|(row, part)| rest.subtract(level, row, part));
+        }
+        done
+    });
+    let report =
+        SecondReport { form: if factored { SecondForm::Full } else { SecondForm::Sweeps }, rows: rows.rows, rank: None, kept: None };
+    Some((Second::full(moments, factored.then_some(&factor), order, rows), report))
+}
+
+/// Rows that span the inputs: themselves where they are few.
+fn spanned(level: Level, rows: &Inputs, rank: usize) -> Option<(Second, SecondReport)> {
+    let span = Span::of(level, rows, rank);
+    let report = SecondReport { form: SecondForm::Factored, rows: rows.rows, rank: Some(span.rows.rows), kept: Some(span.kept) };
+    Some((Second::Factored(Box::new(Factored::new(&span.rows)?)), report))
+}
+
+/// Of everything that a prepared input is made from.
+fn key(inputs: &[StepInputs], g: Geometry, scheme: &Scheme) -> u64 {
+    let mut hash = Xxh3::new();
+    let mut bytes = [0; 4 * HASHED];
+    for step in inputs {
+        hash.update(&step.weight.to_le_bytes());
+        hash.update(&step.rows.to_le_bytes());
+        for values in step.data.chunks(HASHED) {
+            for (to, value) in bytes.chunks_exact_mut(4).zip(values) {
+                to.copy_from_slice(&value.to_le_bytes());
+            }
+            hash.update(&bytes[..4 * values.len()]);
+        }
+    }
+    let by_order = scheme.bits != BitWidth::Two;
+    for number in [g.channels, g.taps, scheme.rotation.unwrap_or(0), usize::from(by_order), g.out] {
+        hash.update(&number.to_le_bytes());
+    }
+    hash.digest()
+}
+
+/// Squared error of the output over some rows of the layer; `None` where they cannot be encoded so.
+fn measured(
+    job: &JobContext<'_>,
+    (spec, prepared): &(LayerSpec, Arc<Prepared>),
+    files: &LayerFiles<'_>,
+    inputs: &[StepInputs],
+) -> Result<Option<f64>, QuantError> {
+    let encoding = Encoding { spec, second: Some(&prepared.second) };
+    let (count, rows) = PLACES;
+    let places: Vec<_> = rotation::places(spec.geometry.out, count, rows).collect();
+    let of = |buffers: &mut Buffers, place: &super::blocks::Block| {
+        let bytes = place.rows as u64 * working_set(spec.geometry, files.tensor.dtype.size());
+        let _permit = job.memory.acquire(bytes, job.control)?;
+        match trial(job, &encoding, files, *place, buffers)? {
+            Part::Encoded((_, flags)) if !flags.rotated_too_large => Ok(Some(buffers.output_error(inputs, spec.geometry.row()))),
+            _ => Ok(None),
+        }
+    };
+    let errors: Result<Vec<Option<f64>>, QuantError> = places.par_iter().map_init(Buffers::default, of).collect();
+    Ok(errors?.into_iter().sum())
+}
