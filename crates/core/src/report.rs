@@ -119,12 +119,27 @@ pub enum SecondForm {
     Factored,
 }
 
+/// Where a layer's inputs come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InputOrigin {
+    /// The calibration file.
+    #[default]
+    Recorded,
+    /// The model's own time embedding, at every step.
+    Computed,
+    /// The same, with samples in the place of what is not in the file.
+    Sampled,
+}
+
 /// What was made of a layer's inputs to choose its codes by.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecondReport {
     /// In which form.
     pub form: SecondForm,
+    /// Where they come from.
+    pub inputs: InputOrigin,
     /// Rows of inputs.
     pub rows: usize,
     /// Rows that span them.

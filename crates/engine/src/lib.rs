@@ -18,6 +18,8 @@ pub mod rules;
 pub mod supervise;
 pub mod tensor;
 pub mod time;
+pub mod time_path;
+pub mod tuning;
 pub mod validate;
 
 pub use control::Control;

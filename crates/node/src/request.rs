@@ -4,6 +4,7 @@ use aq_core::error::{ConfigIssue, ErrorCode};
 use aq_core::{GivenConfig, Modality, Mode};
 use aq_engine::inspect::inspect;
 use aq_engine::job::{QuantizeRequest, quantize};
+use aq_engine::tuning::Tuning;
 use aq_engine::validate::{ValidateRequest, validate};
 use aq_engine::{Control, QuantError};
 use serde::Deserialize;
@@ -95,7 +96,7 @@ impl Request {
         match self {
             Self::QuantizeDiffusionModel { model_path, output_path, mode, config, .. } => {
                 let config = GivenConfig::from_value(config).map_err(QuantError::InvalidConfig)?;
-                to_value(&quantize(&QuantizeRequest { model_path, output_path, mode, config }, control)?)
+                to_value(&quantize(&QuantizeRequest { model_path, output_path, mode, config, tuning: Tuning::default() }, control)?)
             }
             Self::ValidateQuality { original_path, quantized_path, config, .. } => {
                 let min_accuracy = config.min_accuracy;

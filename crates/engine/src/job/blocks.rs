@@ -247,7 +247,7 @@ fn code<'t>(
     if first_non_finite(&b.weights).is_some() {
         return Ok(Part::NonFinite);
     }
-    let work = Work { geometry: g, scheme: spec.scheme, tuning: job.tuning, weights: &b.weights, second };
+    let work = Work { geometry: g, scheme: spec.scheme, tuning: job.tuning.rows(), weights: &b.weights, second };
     let flags = job.compute.encode(job.control, &work, &mut b.encoded, &mut b.scratch)?;
     job.layout.write_rows(spec, &b.encoded, &mut b.out);
 

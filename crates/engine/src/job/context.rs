@@ -1,16 +1,18 @@
 //! What every worker of a job needs to know.
 
 use super::judge::Judge;
+use super::run::Prepared;
 use super::second::Recent;
 use crate::control::Control;
 use crate::device::Compute;
 use crate::error::QuantError;
 use crate::memory::Memory;
 use crate::plan::Plan;
+use crate::tuning::Tuning;
 use aq_core::ResolvedConfig;
 use aq_core::report::OtherFailure;
 use aq_io::layout::Layout;
-use aq_kernels::Tuning;
+use aq_io::source::Source;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +22,8 @@ pub struct JobContext<'a> {
     pub control: &'a Control,
     /// The configuration.
     pub config: &'a ResolvedConfig,
+    /// The source.
+    pub source: &'a Source,
     /// What is to be done.
     pub plan: &'a Plan,
     /// How bytes are laid out.
@@ -44,19 +48,12 @@ pub struct JobContext<'a> {
 
 impl<'a> JobContext<'a> {
     /// For one job.
-    pub fn new(
-        control: &'a Control,
-        config: &'a ResolvedConfig,
-        plan: &'a Plan,
-        layout: &'static dyn Layout,
-        compute: &'a Compute,
-        memory: &'a Memory,
-        judge: Option<&'a Judge>,
-    ) -> Self {
+    pub fn new(control: &'a Control, prepared: &'a Prepared) -> Self {
+        let Prepared { config, source, plan, layout, compute, memory, judge, tuning, .. } = prepared;
         let (failed, stopped_first) = (AtomicUsize::new(usize::MAX), AtomicBool::new(false));
         let span = tracing::Span::current();
-        let (tuning, recent) = (Tuning::default(), Mutex::default());
-        Self { control, config, plan, layout, compute, memory, judge, span, tuning, recent, failed, stopped_first }
+        let (layout, judge, tuning, recent) = (*layout, judge.as_ref(), *tuning, Mutex::default());
+        Self { control, config, source, plan, layout, compute, memory, judge, span, tuning, recent, failed, stopped_first }
     }
 
     /// Inputs made ready last.

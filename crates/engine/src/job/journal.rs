@@ -121,7 +121,7 @@ pub fn identity(config: &Value, source: &Source, judge: Option<&Judge>) -> Value
         .flat_map(|c| &c.shards)
         .map(|s| (s.path.to_string_lossy().into_owned(), json!({"bytes": s.len, "modified": s.modified_ms()})))
         .collect();
-    files.extend(judge.map(Judge::identity));
+    files.extend(judge.and_then(Judge::identity));
     json!({
         "format": FORMAT,
         "formatVersion": FORMAT_VERSION,

@@ -8,28 +8,48 @@ use crate::control::Control;
 use crate::error::{QuantError, ShapeSubject, WorkFailure};
 use crate::plan::Plan;
 use crate::time::{OutputSums, StepInputs, measure, segment};
+use crate::time_path::{self, TimePath};
+use crate::tuning::Tuning;
 use aq_core::error::ConfigIssue;
-use aq_core::report::{Figures, TimeGroup, Warning};
-use aq_core::{Method, ResolvedConfig};
-use aq_io::calibration::{Calibration, CalibrationError};
+use aq_core::report::{Figures, InputOrigin, TimeGroup, Warning};
+use aq_core::{BitWidth, Method, ResolvedConfig};
+use aq_io::calibration::{Calibration, CalibrationError, StepRows};
 use aq_io::error::Missing;
+use aq_io::layout::Layout;
+use aq_io::source::Source;
 use aq_io::{Disk, IoError};
 use aq_kernels::RowSums;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Of the job's memory, rows of calibration take this part.
 const MEMORY_PART: u64 = 2;
 const MOST_NAMED: usize = 5;
 
-/// The calibration of a job.
+/// Every so many of the computed steps a layer is judged by: five for each of ten groups.
+const JUDGED_EVERY: usize = 20;
+
+/// What is known of a layer's inputs.
+#[derive(Default)]
+pub struct LayerInputs {
+    /// What decides about its codes.
+    pub learn: Arc<Vec<StepInputs>>,
+    /// What its output is judged by.
+    pub judge: Arc<Vec<StepInputs>>,
+    /// Where they come from.
+    pub origin: InputOrigin,
+}
+
+/// The inputs that a job knows: recorded ones, and those of a computed time path.
 pub struct Judge {
-    calibration: Calibration,
+    calibration: Option<Calibration>,
+    time_path: Option<TimePath>,
     /// For each layer of the plan, its name in the file.
     names: Vec<Option<String>>,
-    /// All recorded steps, ascending.
+    /// All recorded steps, ascending; those that computed layers are judged by where nothing was recorded.
     steps: Vec<i32>,
     /// Ranges of `steps`.
     groups: Vec<Range<usize>>,
@@ -37,6 +57,17 @@ pub struct Judge {
     samples: usize,
     /// Values of rows that a layer may hold.
     most_values: usize,
+}
+
+/// What a job is about to do.
+#[derive(Clone, Copy)]
+pub struct Planned<'a> {
+    /// The configuration.
+    pub config: &'a ResolvedConfig,
+    /// The source.
+    pub source: &'a Source,
+    /// The plan.
+    pub plan: &'a Plan,
 }
 
 /// How good a layer is, and by what.
@@ -66,45 +97,45 @@ impl Judged {
 }
 
 impl Judge {
-    /// Opens the calibration that the options name, if they do.
-    pub fn open(disk: &Disk, config: &ResolvedConfig, plan: &Plan, control: &Control, threads: usize) -> Result<Option<Self>, QuantError> {
-        let Some(path) = &config.calibration else { return Ok(None) };
-        let calibration = Calibration::open(disk, Path::new(path)).map_err(|e| failed(e, path))?;
-        let known: BTreeSet<&str> = calibration.layers().collect();
-        let find = |name: &str| known.get(name).map(|n| (*n).to_owned());
-        let names: Vec<Option<String>> = plan.layers.iter().map(|l| find(&l.name).or_else(|| find(l.spec.module()))).collect();
-        if names.iter().all(Option::is_none) {
-            return Err(bad(&calibration, "names no layer of this model"));
+    /// Opens the calibration that the options name, if they do, and finds the time path, if there is one.
+    pub fn open(disk: &Disk, p: &Planned<'_>, control: &Control, tuning: Tuning, threads: usize) -> Result<Option<Self>, QuantError> {
+        let &Planned { config, source, plan } = p;
+        let calibration = match &config.calibration {
+            Some(path) => Some(Calibration::open(disk, Path::new(path)).map_err(|e| failed(e, path))?),
+            None => None,
+        };
+        let computes = tuning.time_path && config.enable_time_aware && config.method.by_output();
+        let time_path = if computes { TimePath::find(source, plan) } else { None };
+        if calibration.is_none() && time_path.is_none() {
+            return Ok(None);
         }
-        for (layer, name) in plan.layers.iter().zip(&names) {
-            let Some(name) = name else { continue };
-            let row = layer.spec.geometry.row();
-            if let Some(step) = calibration.steps(name).iter().find(|s| s.in_features != row) {
-                let (expected, actual) = (vec![row as u64], vec![step.in_features as u64]);
-                let subject = ShapeSubject::Calibration;
-                return Err(QuantError::ShapeMismatch { subject, name: layer.name.clone(), expected, actual });
-            }
-        }
-        let all = names.iter().flatten().flat_map(|n| calibration.steps(n)).map(|s| s.step).collect::<BTreeSet<i32>>();
+        let names = calibration.as_ref().map_or_else(|| Ok(vec![None; plan.layers.len()]), |c| names(c, plan))?;
         let samples = config.calibration_samples as usize;
         let budget = (config.max_memory_limit_mb << 20) / MEMORY_PART / threads as u64;
-        let steps: Vec<i32> = all.into_iter().collect();
-        let mut judge = Self { calibration, names, steps, groups: vec![], samples, most_values: (budget / 4) as usize };
-        judge.cut_groups(config, control)?;
+        let recorded = |c: &Calibration| names.iter().flatten().flat_map(|n| c.steps(n)).map(|s| s.step).collect::<BTreeSet<i32>>();
+        let steps: Vec<i32> = match &calibration {
+            Some(c) => recorded(c).into_iter().collect(),
+            None => (0..time_path::STEPS).step_by(JUDGED_EVERY).collect(),
+        };
+        let mut judge = Self { calibration, time_path, names, steps, groups: vec![], samples, most_values: (budget / 4) as usize };
+        judge.cut_groups(p, control)?;
         judge.warn(config, plan, control);
         Ok(Some(judge))
     }
 
-    fn cut_groups(&mut self, config: &ResolvedConfig, control: &Control) -> Result<(), QuantError> {
+    fn cut_groups(&mut self, p: &Planned<'_>, control: &Control) -> Result<(), QuantError> {
+        let &Planned { config, source, .. } = p;
         if !config.enable_time_aware {
             self.groups.push(0..self.steps.len());
             return Ok(());
         }
         // Mean squares of each layer's inputs, as parts of their sum over time: what drifts counts, not how large a layer's inputs are.
         let mut features = vec![Vec::new(); self.steps.len()];
-        for (layer, _) in self.names.iter().enumerate().filter(|(_, n)| n.is_some()) {
+        for layer in 0..self.names.len() {
             control.check()?;
-            let Some(inputs) = self.inputs(layer)? else { continue };
+            let recorded = self.calibration.is_some();
+            let inputs = if recorded { self.recorded(layer)?.map(Arc::new) } else { self.computed(source, layer)?.map(|c| c.judge) };
+            let Some(inputs) = inputs else { continue };
             let square = |i: &StepInputs| i.data.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / i.data.len().max(1) as f64;
             let squares: Vec<(i32, f64)> = inputs.iter().map(|i| (i.step, square(i))).collect();
             let total: f64 = squares.iter().map(|s| s.1).sum();
@@ -119,14 +150,15 @@ impl Judge {
 
     fn warn(&self, config: &ResolvedConfig, plan: &Plan, control: &Control) {
         let wanted = config.num_time_groups as usize;
-        if config.enable_time_aware && self.groups.len() < wanted {
+        if config.enable_time_aware && self.calibration.is_some() && self.groups.len() < wanted {
             let (groups, steps) = (self.groups.len(), self.steps.len());
             let message = format!("There are {steps} recorded steps, so {groups} time groups instead of {wanted}.");
             let details = json!({"wanted": wanted, "groups": groups, "steps": steps});
             control.ledger.warn(Warning { code: "AQ_WARN_TIME_GROUPS", message, details });
         }
-        let without: Vec<&str> = plan.layers.iter().zip(&self.names).filter(|(_, n)| n.is_none()).map(|(l, _)| l.name.as_str()).collect();
-        if !without.is_empty() {
+        let known = |layer: usize| self.names[layer].is_some() || self.is_computed(layer);
+        let without: Vec<&str> = plan.layers.iter().enumerate().filter(|(i, _)| !known(*i)).map(|(_, l)| l.name.as_str()).collect();
+        if self.calibration.is_some() && !without.is_empty() {
             let count = without.len();
             let message = format!("{count} layer(s) have no calibration: they are rounded and judged by their weights alone.");
             let details = json!({"count": count, "layers": without.iter().take(MOST_NAMED).collect::<Vec<_>>()});
@@ -139,36 +171,68 @@ impl Judge {
         }
     }
 
-    /// Tells the plan which layers have inputs that decide about their codes.
-    pub fn assign(&self, config: &ResolvedConfig, plan: &mut Plan) {
-        for (layer, name) in plan.layers.iter_mut().zip(&self.names) {
-            if name.is_some() && config.method.by_output() {
-                layer.spec = layer.spec.with_scheme(layer.spec.scheme.with_method(Method::Gptq));
+    /// Whether a layer's inputs are computed: unless they would be sampled and there are recorded ones.
+    fn is_computed(&self, layer: usize) -> bool {
+        self.time_path.as_ref().is_some_and(|t| t.knows(layer) && !(t.is_sampled(layer) && self.names[layer].is_some()))
+    }
+
+    /// Tells the plan which layers have inputs that decide about their codes. Modulation driven by the time path, which is kept at 8 bits
+    /// without its inputs, is taken down to 4 where the job has no more.
+    pub fn assign(&self, config: &ResolvedConfig, layout: &dyn Layout, plan: &mut Plan) {
+        for (index, layer) in plan.layers.iter_mut().enumerate() {
+            let computed = self.is_computed(index);
+            if !config.method.by_output() || !(computed || self.names[index].is_some()) {
+                continue;
+            }
+            layer.spec = layer.spec.with_scheme(layer.spec.scheme.with_method(Method::Gptq));
+            let narrow = layer.spec.with_scheme(layer.spec.scheme.with_bits(BitWidth::Four));
+            let wide = layer.yields && layer.spec.scheme.bits == BitWidth::Eight && config.bit_width != BitWidth::Eight;
+            if computed && wide && layout.refuses(&narrow).is_none() {
+                layer.spec = narrow;
             }
         }
     }
 
+    /// Recorded steps of a layer.
+    fn steps(&self, layer: usize) -> &[StepRows] {
+        self.calibration.as_ref().zip(self.names[layer].as_ref()).map_or(&[], |(c, n)| c.steps(n))
+    }
+
     /// Rows of a step that a layer would use.
     fn wanted_rows(&self, layer: usize) -> usize {
-        let steps = self.names[layer].as_ref().map_or(&[][..], |n| self.calibration.steps(n));
-        steps.iter().map(|s| s.rows).max().unwrap_or(0).min(self.samples)
+        self.steps(layer).iter().map(|s| s.rows).max().unwrap_or(0).min(self.samples)
     }
 
     /// Rows of a step that a layer uses: as many as its share of memory holds, one at least.
     fn rows(&self, layer: usize) -> usize {
-        let steps = self.names[layer].as_ref().map_or(&[][..], |n| self.calibration.steps(n));
-        let row: usize = steps.iter().map(|s| s.in_features).sum();
+        let row: usize = self.steps(layer).iter().map(|s| s.in_features).sum();
         self.wanted_rows(layer).min((self.most_values / row.max(1)).max(1))
     }
 
-    /// Recorded inputs of a layer; `None` where it has none.
-    pub fn inputs(&self, layer: usize) -> Result<Option<Vec<StepInputs>>, QuantError> {
-        let Some(name) = &self.names[layer] else { return Ok(None) };
+    /// What is known of a layer's inputs; `None` where nothing is.
+    pub fn inputs(&self, source: &Source, layer: usize) -> Result<Option<LayerInputs>, QuantError> {
+        if let Some(computed) = self.computed(source, layer)? {
+            return Ok(Some(computed));
+        }
+        let Some(recorded) = self.recorded(layer)?.map(Arc::new) else { return Ok(None) };
+        Ok(Some(LayerInputs { learn: recorded.clone(), judge: recorded, origin: InputOrigin::Recorded }))
+    }
+
+    fn computed(&self, source: &Source, layer: usize) -> Result<Option<LayerInputs>, QuantError> {
+        let Some(time_path) = self.time_path.as_ref().filter(|_| self.is_computed(layer)) else { return Ok(None) };
+        let Some(learn) = time_path.inputs(source, layer)? else { return Ok(None) };
+        let judge = Arc::new(learn.iter().step_by(JUDGED_EVERY).cloned().collect());
+        let origin = if time_path.is_sampled(layer) { InputOrigin::Sampled } else { InputOrigin::Computed };
+        Ok(Some(LayerInputs { learn, judge, origin }))
+    }
+
+    fn recorded(&self, layer: usize) -> Result<Option<Vec<StepInputs>>, QuantError> {
+        let Some((calibration, name)) = self.calibration.as_ref().zip(self.names[layer].as_ref()) else { return Ok(None) };
         let most = self.rows(layer);
         let mut inputs = Vec::new();
-        for (i, step) in self.calibration.steps(name).iter().enumerate() {
+        for (i, step) in self.steps(layer).iter().enumerate() {
             let mut data = Vec::new();
-            self.calibration.read(name, i, most, &mut data).map_err(|e| failed(e, &self.calibration.path().to_string_lossy()))?;
+            calibration.read(name, i, most, &mut data).map_err(|e| failed(e, &calibration.path().to_string_lossy()))?;
             let rows = data.len() / step.in_features.max(1);
             inputs.push(StepInputs { step: step.step, weight: step.weight, rows, data });
         }
@@ -180,8 +244,10 @@ impl Judge {
         let steps: Vec<i32> = inputs.iter().map(|i| i.step).collect();
         let mut list = Vec::new();
         for (index, group) in self.groups.iter().enumerate() {
-            let (first, last) = (self.steps[group.start], self.steps[group.end - 1]);
-            let range = steps.partition_point(|s| *s < first)..steps.partition_point(|s| *s <= last);
+            // Half way between recorded steps, so that computed ones between two groups belong to one of them.
+            let begin = if group.start == 0 { i32::MIN } else { i32::midpoint(self.steps[group.start - 1], self.steps[group.start]) };
+            let end = self.steps.get(group.end).map_or(i32::MAX, |next| i32::midpoint(self.steps[group.end - 1], *next));
+            let range = steps.partition_point(|s| *s <= begin)..steps.partition_point(|s| *s <= end);
             if range.is_empty() {
                 continue;
             }
@@ -193,15 +259,36 @@ impl Judge {
     }
 
     /// What tells this calibration from another, for the journal.
-    pub fn identity(&self) -> (String, serde_json::Value) {
-        let value = json!({"bytes": self.calibration.len(), "modified": self.calibration.modified_ms()});
-        (self.calibration.path().to_string_lossy().into_owned(), value)
+    pub fn identity(&self) -> Option<(String, serde_json::Value)> {
+        let calibration = self.calibration.as_ref()?;
+        let value = json!({"bytes": calibration.len(), "modified": calibration.modified_ms()});
+        Some((calibration.path().to_string_lossy().into_owned(), value))
     }
 
     /// Fails if the file is no longer what it was.
     pub fn check_unchanged(&self) -> Result<(), IoError> {
-        self.calibration.check_unchanged()
+        self.calibration.as_ref().map_or(Ok(()), Calibration::check_unchanged)
     }
+}
+
+/// For each layer of a plan, its name in a calibration file.
+fn names(calibration: &Calibration, plan: &Plan) -> Result<Vec<Option<String>>, QuantError> {
+    let known: BTreeSet<&str> = calibration.layers().collect();
+    let find = |name: &str| known.get(name).map(|n| (*n).to_owned());
+    let names: Vec<Option<String>> = plan.layers.iter().map(|l| find(&l.name).or_else(|| find(l.spec.module()))).collect();
+    if names.iter().all(Option::is_none) {
+        return Err(bad(calibration, "names no layer of this model"));
+    }
+    for (layer, name) in plan.layers.iter().zip(&names) {
+        let Some(name) = name else { continue };
+        let row = layer.spec.geometry.row();
+        if let Some(step) = calibration.steps(name).iter().find(|s| s.in_features != row) {
+            let (expected, actual) = (vec![row as u64], vec![step.in_features as u64]);
+            let subject = ShapeSubject::Calibration;
+            return Err(QuantError::ShapeMismatch { subject, name: layer.name.clone(), expected, actual });
+        }
+    }
+    Ok(names)
 }
 
 fn bad(calibration: &Calibration, problem: &str) -> QuantError {

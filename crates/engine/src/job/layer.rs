@@ -56,7 +56,7 @@ struct Measured {
 /// Encodes a layer until it passes, or has no width left; with the checksum of what was written.
 pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, placed: Vec<Placed>) -> Result<(LayerEnd, u64), QuantError> {
     let layer = &job.plan.layers[index];
-    let inputs = job.judge.map_or(Ok(None), |j| j.inputs(index))?.unwrap_or_default();
+    let inputs = job.judge.map_or(Ok(None), |j| j.inputs(job.source, index))?.unwrap_or_default();
     let ((mut spec, mut prepared), mut placed) = (second::chosen(job, &layer.spec, files, &inputs)?, placed);
     let mut attempts: Vec<Attempt> = Vec::new();
     loop {
@@ -66,7 +66,7 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
             &Encoding { spec: &spec, second: prepared.as_ref().map(|p| &p.second) },
             files,
             &placed,
-            &inputs,
+            &inputs.judge,
             attempts.is_empty(),
         )?
         else {

@@ -3,7 +3,7 @@
 use super::context::JobContext;
 use super::finish::finish;
 use super::journal::{Journal, identity};
-use super::judge::Judge;
+use super::judge::{Judge, Planned};
 use super::layer::{LayerDone, LayerEnd};
 use super::pool::{pool, thread_count};
 use super::report::{ReportInput, report};
@@ -15,6 +15,7 @@ use crate::error::QuantError;
 use crate::memory::Memory;
 use crate::modality;
 use crate::plan::{Plan, plan};
+use crate::tuning::Tuning;
 use aq_core::report::{QuantizeReport, Warning};
 use aq_core::{GivenConfig, Mode, Phase, ResolvedConfig};
 use aq_io::Disk;
@@ -37,18 +38,21 @@ pub struct QuantizeRequest {
     pub mode: Mode,
     /// Options as given.
     pub config: GivenConfig,
+    /// Switches that are no options: what they are worth is measured with them.
+    pub tuning: Tuning,
 }
 
 /// Everything that is decided before the first byte is written.
-struct Prepared {
-    config: ResolvedConfig,
-    disk: Disk,
-    source: Source,
-    plan: Plan,
-    layout: &'static dyn Layout,
-    compute: Compute,
-    memory: Memory,
-    judge: Option<Judge>,
+pub(super) struct Prepared {
+    pub config: ResolvedConfig,
+    pub disk: Disk,
+    pub source: Source,
+    pub plan: Plan,
+    pub layout: &'static dyn Layout,
+    pub compute: Compute,
+    pub memory: Memory,
+    pub judge: Option<Judge>,
+    pub tuning: Tuning,
 }
 
 /// Runs a job. On success the output folder is complete; on any error there is nothing at its path that was not there before.
@@ -118,11 +122,12 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
     if config.calibration.is_some() {
         control.enter(Phase::Calibrate)?;
     }
-    let judge = Judge::open(&disk, &config, &plan, control, thread_count(config.num_threads))?;
+    let planned = Planned { config: &config, source: &source, plan: &plan };
+    let judge = Judge::open(&disk, &planned, control, request.tuning, thread_count(config.num_threads))?;
     if let Some(judge) = &judge {
-        judge.assign(&config, &mut plan);
+        judge.assign(&config, layout, &mut plan);
     }
-    Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge })
+    Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning: request.tuning })
 }
 
 /// 0 means never. The fault build counts ten times as fast.
@@ -132,13 +137,13 @@ fn stall_limit(milliseconds: u64) -> Option<u64> {
 }
 
 fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging) -> Result<QuantizeReport, QuantError> {
-    let Prepared { config, disk, source, plan, layout, compute, memory, judge } = p;
+    let Prepared { config, disk, source, plan, layout, compute, judge, .. } = p;
     let judge = judge.as_ref();
     control.enter(Phase::Quantize)?;
     let pool = pool(config.num_threads)?;
     let (journal, mut entries) = Journal::open(disk, staging, &identity(&as_json(config), source, judge))?;
     let shards = open_shards(disk, source, plan, *layout, staging, &mut entries)?;
-    let job = JobContext::new(control, config, plan, *layout, compute, memory, judge);
+    let job = JobContext::new(control, p);
     let (earlier, carried) = verified(&job, disk, &shards, &entries)?;
     if staging.resumed() {
         let reused = earlier.len() + carried.iter().filter(|c| **c).count();

@@ -2,10 +2,11 @@
 
 use super::blocks::{Buffers, Encoding, LayerFiles, Part, trial, working_set};
 use super::context::JobContext;
+use super::judge::LayerInputs;
 use super::rotation;
 use crate::error::QuantError;
 use crate::time::StepInputs;
-use aq_core::report::{SecondForm, SecondReport};
+use aq_core::report::{InputOrigin, SecondForm, SecondReport};
 use aq_core::{BitWidth, Geometry, Method, Scheme};
 use aq_io::layout::LayerSpec;
 use aq_kernels::Level;
@@ -45,10 +46,10 @@ pub fn chosen(
     job: &JobContext<'_>,
     spec: &LayerSpec,
     files: &LayerFiles<'_>,
-    inputs: &[StepInputs],
+    inputs: &LayerInputs,
 ) -> Result<(LayerSpec, Option<Arc<Prepared>>), QuantError> {
     let by_weights = |spec: &LayerSpec| Ok((rotation::chosen(job, spec, files)?, None));
-    if spec.scheme.method != Method::Gptq || inputs.is_empty() {
+    if spec.scheme.method != Method::Gptq || inputs.learn.is_empty() {
         return by_weights(spec);
     }
     let with = |rotation| spec.with_scheme(spec.scheme.with_rotation(rotation));
@@ -59,7 +60,7 @@ pub fn chosen(
         (BitWidth::Two, Some(rotated)) => ready(&rotated)?.or(ready(&plain)?),
         (BitWidth::Four, Some(rotated)) => match (ready(&plain)?, ready(&rotated)?) {
             (Some(a), Some(b)) => {
-                let errors = [measured(job, &a, files, inputs)?, measured(job, &b, files, inputs)?];
+                let errors = [measured(job, &a, files, &inputs.judge)?, measured(job, &b, files, &inputs.judge)?];
                 let pays = matches!(errors, [Some(a), Some(b)] if 10.0 * (a / b).log10() > LEAST_GAIN_DB);
                 Some(if pays { b } else { a })
             }
@@ -74,20 +75,22 @@ pub fn chosen(
 }
 
 /// Inputs made ready for a layer, or found among the recent ones; `None` where nothing can be learned from them.
-pub fn prepared(job: &JobContext<'_>, inputs: &[StepInputs], spec: &LayerSpec) -> Result<Option<Arc<Prepared>>, QuantError> {
+pub fn prepared(job: &JobContext<'_>, inputs: &LayerInputs, spec: &LayerSpec) -> Result<Option<Arc<Prepared>>, QuantError> {
     job.control.check()?;
-    let key = key(inputs, spec.geometry, &spec.scheme);
+    let by_order = spec.scheme.bits != BitWidth::Two && job.tuning.order;
+    let key = key(&inputs.learn, spec.geometry, &spec.scheme, by_order);
     let mut recent = job.recent();
     if let Some(found) = recent.iter().find(|p| p.key == key) {
         return Ok(Some(found.clone()));
     }
     let level = Level::current();
-    let Some(rows) = arranged(level, inputs, spec.geometry, spec.scheme.rotation) else { return Ok(None) };
+    let Some(rows) = arranged(level, &inputs.learn, spec.geometry, spec.scheme.rotation) else { return Ok(None) };
     let (out, row) = (spec.geometry.out, spec.geometry.row());
     let most = if rows.rows > row { RANK } else { rows.rows };
     let full = is_full(rows.rows, row, out, most) && Second::full_bytes(rows.rows, row) <= job.memory.limit();
-    let made = if full { whole(level, &rows, spec.scheme.bits != BitWidth::Two) } else { spanned(level, &rows, most) };
-    let Some((second, report)) = made else { return Ok(None) };
+    let made = if full { whole(level, &rows, by_order) } else { spanned(level, &rows, most) };
+    let Some((second, mut report)) = made else { return Ok(None) };
+    report.inputs = inputs.origin;
     let made = Arc::new(Prepared { second, report, key });
     if recent.len() == KEPT {
         recent.remove(0);
@@ -137,20 +140,31 @@ fn whole(level: Level, rows: &Inputs, by_order: bool) -> Option<(Second, SecondR
         }
         done
     });
-    let report =
-        SecondReport { form: if factored { SecondForm::Full } else { SecondForm::Sweeps }, rows: rows.rows, rank: None, kept: None };
+    let report = SecondReport {
+        form: if factored { SecondForm::Full } else { SecondForm::Sweeps },
+        inputs: InputOrigin::Recorded,
+        rows: rows.rows,
+        rank: None,
+        kept: None,
+    };
     Some((Second::full(moments, factored.then_some(&factor), order, rows), report))
 }
 
 /// Rows that span the inputs: themselves where they are few.
 fn spanned(level: Level, rows: &Inputs, rank: usize) -> Option<(Second, SecondReport)> {
     let span = Span::of(level, rows, rank);
-    let report = SecondReport { form: SecondForm::Factored, rows: rows.rows, rank: Some(span.rows.rows), kept: Some(span.kept) };
+    let report = SecondReport {
+        form: SecondForm::Factored,
+        inputs: InputOrigin::Recorded,
+        rows: rows.rows,
+        rank: Some(span.rows.rows),
+        kept: Some(span.kept),
+    };
     Some((Second::Factored(Box::new(Factored::new(&span.rows)?)), report))
 }
 
 /// Of everything that a prepared input is made from.
-fn key(inputs: &[StepInputs], g: Geometry, scheme: &Scheme) -> u64 {
+fn key(inputs: &[StepInputs], g: Geometry, scheme: &Scheme, by_order: bool) -> u64 {
     let mut hash = Xxh3::new();
     let mut bytes = [0; 4 * HASHED];
     for step in inputs {
@@ -163,7 +177,6 @@ fn key(inputs: &[StepInputs], g: Geometry, scheme: &Scheme) -> u64 {
             hash.update(&bytes[..4 * values.len()]);
         }
     }
-    let by_order = scheme.bits != BitWidth::Two;
     for number in [g.channels, g.taps, scheme.rotation.unwrap_or(0), usize::from(by_order), g.out] {
         hash.update(&number.to_le_bytes());
     }

@@ -4,7 +4,7 @@ use super::select::{self, Candidate, Choice, Selector};
 use super::{ComponentPlan, KeptTensor, LayerPlan, Plan, ShardPlan, TensorPlan, base_scheme};
 use crate::error::{QuantError, WorkFailure};
 use crate::modality::Found;
-use crate::rules::rules;
+use crate::rules::{Action, Protected, rules};
 use aq_core::ResolvedConfig;
 use aq_core::config::PlainDtype;
 use aq_core::error::{ConfigIssue, ErrorCode};
@@ -131,7 +131,7 @@ impl Builder<'_> {
         let protected = if self.component.is_denoiser() {
             select::protected(self.config, self.plan.modality, self.prediction, &modules)
         } else {
-            vec![false; modules.len()] // what decides the worst step is in what denoises
+            vec![Protected::No; modules.len()] // what decides the worst step is in what denoises
         };
         let mut built = ComponentPlan { component: index, shards: vec![], floats: vec![] };
         let mut owners = HashMap::new();
@@ -168,8 +168,10 @@ impl Builder<'_> {
         };
         match fitted {
             Ok((spec, pinned)) => {
-                let role = rules().role(spec.module(), spec.shape.len()).role.clone();
-                self.plan.layers.push(LayerPlan { name: self.report_name(&tensor.name), spec, role, pinned });
+                let role = rules().role(spec.module(), spec.shape.len());
+                let yields = role.action == Action::Keep8 && role.yields && !pinned;
+                let (name, role) = (self.report_name(&tensor.name), role.role.clone());
+                self.plan.layers.push(LayerPlan { name, spec, role, pinned, yields });
                 TensorPlan::Quantize(self.plan.layers.len() - 1)
             }
             Err(why) => {

@@ -22,6 +22,8 @@ pub struct LayerPlan {
     pub role: String,
     /// The width was asked for by name: it is tried alone.
     pub pinned: bool,
+    /// The width is that of its role, not of the job; less of it will do where the layer's inputs are known.
+    pub yields: bool,
 }
 
 /// What happens to one tensor of a shard.

@@ -1,7 +1,7 @@
 //! Which tensors qualify, and at which width: the user's word first, then the rules by role, then the first-block rule.
 
 use super::names::NamePattern;
-use crate::rules::{Action, Role, rules};
+use crate::rules::{Action, Protected, Role, rules};
 use aq_core::config::Protect;
 use aq_core::error::{ConfigIssue, ErrorCode};
 use aq_core::{BitWidth, Dtype, Modality, ResolvedConfig};
@@ -39,7 +39,7 @@ pub struct Candidate<'a> {
     /// A tensor `in_proj_weight` stands beside it: its module class is one that loaders do not convert.
     pub fused_attention: bool,
     /// The first-block rule means it.
-    pub protected: bool,
+    pub protected: Protected,
 }
 
 impl<'a> Selector<'a> {
@@ -89,9 +89,9 @@ impl<'a> Selector<'a> {
             Action::Float => Choice::Float(role.why.clone()),
             Action::Keep8 => Choice::Quantize { bits: BitWidth::Eight, pinned: false },
             Action::Quantize => match (c.protected, self.config.bit_width.wider()) {
-                (false, _) => Choice::Quantize { bits: self.config.bit_width, pinned: false },
-                (true, Some(bits)) => Choice::Quantize { bits, pinned: false },
-                (true, None) => Choice::Float("the first block decides the worst step of a noise-predicting model".into()),
+                (Protected::No, _) => Choice::Quantize { bits: self.config.bit_width, pinned: false },
+                (Protected::At(bits), _) | (Protected::Wider, Some(bits)) => Choice::Quantize { bits, pinned: false },
+                (Protected::Wider, None) => Choice::Float("the first block decides the worst step of a noise-predicting model".into()),
             },
         }
     }
@@ -121,9 +121,9 @@ fn is_matrix(tensor: &TensorInfo) -> bool {
 }
 
 /// Which of a component's tensors the first-block rule raises.
-pub fn protected(config: &ResolvedConfig, modality: Modality, prediction: Option<&str>, modules: &[&str]) -> Vec<bool> {
+pub fn protected(config: &ResolvedConfig, modality: Modality, prediction: Option<&str>, modules: &[&str]) -> Vec<Protected> {
     match config.protect_blocks {
-        Protect::None => vec![false; modules.len()],
+        Protect::None => vec![Protected::No; modules.len()],
         Protect::Auto => rules().protected(modality, config.bit_width, prediction, modules),
     }
 }

@@ -26,9 +26,23 @@ pub struct Role {
     pub action: Action,
     /// The reason, for reports.
     pub why: String,
+    /// Whether 4 bits will do where the layer's inputs are known.
+    #[serde(default)]
+    pub yields: bool,
     /// Only for weights of so many dimensions.
     dims: Option<usize>,
     patterns: Vec<Pattern>,
+}
+
+/// What the first-block rule does to a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protected {
+    /// Nothing.
+    No,
+    /// The next width.
+    Wider,
+    /// This width.
+    At(BitWidth),
 }
 
 #[derive(Debug, Deserialize)]
@@ -37,6 +51,8 @@ struct Protection {
     bits: Vec<BitWidth>,
     /// What the network predicts, as its scheduler says; absent: anything.
     prediction: Option<Vec<String>>,
+    /// The width that its layers get; absent: the next one.
+    to: Option<BitWidth>,
     first: Vec<Pattern>,
     last: Vec<Pattern>,
 }
@@ -104,20 +120,25 @@ impl Rules {
         Some(format!("{path}.{new}"))
     }
 
-    /// Which of these modules the first-block rule raises. `prediction`: what the network predicts, where a scheduler says so.
-    pub fn protected(&self, modality: Modality, bits: BitWidth, prediction: Option<&str>, modules: &[&str]) -> Vec<bool> {
-        let mut raised = vec![false; modules.len()];
+    /// Which of these modules the first-block rule raises, and how far. `prediction`: what the network predicts, where a scheduler says so.
+    pub fn protected(&self, modality: Modality, bits: BitWidth, prediction: Option<&str>, modules: &[&str]) -> Vec<Protected> {
+        let mut raised = vec![Protected::No; modules.len()];
         let predicts = |p: &Protection| p.prediction.as_ref().is_none_or(|list| prediction.is_some_and(|t| list.iter().any(|l| l == t)));
         let applies = |p: &&Protection| p.modalities.contains(&modality) && p.bits.contains(&bits) && predicts(p);
         for rule in self.protect.iter().filter(applies) {
+            let to = rule.to.map_or(Protected::Wider, Protected::At);
             for (module, raised) in modules.iter().zip(&mut raised) {
-                *raised |= rule.first.iter().any(|p| p.0.is_match(self.bare(module)));
+                if rule.first.iter().any(|p| p.0.is_match(self.bare(module))) {
+                    *raised = to;
+                }
             }
             for pattern in &rule.last {
                 let index = |module: &&str| pattern.0.captures(self.bare(module)).and_then(|c| c.get(1)?.as_str().parse::<u64>().ok());
                 if let Some(last) = modules.iter().filter_map(index).max() {
                     for (module, raised) in modules.iter().zip(&mut raised) {
-                        *raised |= index(module) == Some(last);
+                        if index(module) == Some(last) {
+                            *raised = to;
+                        }
                     }
                 }
             }
@@ -192,13 +213,15 @@ mod tests {
     fn first_and_last_blocks() {
         let modules = ["down_blocks.0.resnets.0.conv1", "down_blocks.1.resnets.0.conv1", "up_blocks.0.x", "up_blocks.1.x", "mid_block.x"];
         let raised = |bits, prediction| rules().protected(Modality::Image, bits, prediction, &modules);
-        assert_eq!(raised(BitWidth::Four, None), [true, false, false, true, false]);
-        assert_eq!(raised(BitWidth::Eight, None), [false; 5]);
-        assert_eq!(raised(BitWidth::Eight, Some("flow")), [false; 5]);
-        assert_eq!(raised(BitWidth::Eight, Some("epsilon")), [true, false, false, false, false]);
+        let (no, wider) = (Protected::No, Protected::Wider);
+        assert_eq!(raised(BitWidth::Two, None), [Protected::At(BitWidth::Eight), no, no, wider, no]);
+        assert_eq!(raised(BitWidth::Four, None), [wider, no, no, wider, no]);
+        assert_eq!(raised(BitWidth::Eight, None), [no; 5]);
+        assert_eq!(raised(BitWidth::Eight, Some("flow")), [no; 5]);
+        assert_eq!(raised(BitWidth::Eight, Some("epsilon")), [wider, no, no, no, no]);
         let text = ["model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj"];
-        assert_eq!(rules().protected(Modality::Text, BitWidth::Two, None, &text), [true, false]);
-        assert_eq!(rules().protected(Modality::Text, BitWidth::Four, None, &text), [false, false]);
+        assert_eq!(rules().protected(Modality::Text, BitWidth::Two, None, &text), [wider, no]);
+        assert_eq!(rules().protected(Modality::Text, BitWidth::Four, None, &text), [no, no]);
     }
 
     #[test]

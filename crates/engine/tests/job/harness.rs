@@ -5,6 +5,7 @@ use aq_core::report::{LayerReport, QuantizeReport};
 use aq_core::{CancelToken, GivenConfig, Mode, ProgressSink};
 use aq_engine::job::{QuantizeRequest, quantize};
 use aq_engine::supervise::supervise;
+use aq_engine::tuning::Tuning;
 use aq_engine::{Control, QuantError};
 use aq_io::Disk;
 use aq_io::weights::weights;
@@ -78,7 +79,13 @@ impl Bench {
             config[key] = value.clone();
         }
         let config = GivenConfig::from_value(config).map_err(QuantError::InvalidConfig)?;
-        let request = QuantizeRequest { model_path: model.into(), output_path: self.out(out), mode: Mode::Diffusion, config };
+        let request = QuantizeRequest {
+            model_path: model.into(),
+            output_path: self.out(out),
+            mode: Mode::Diffusion,
+            config,
+            tuning: Tuning::default(),
+        };
         let control = Arc::new(Control::new(cancel, sink));
         supervise(&control, move |control| quantize(&request, control))
     }

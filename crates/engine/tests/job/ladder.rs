@@ -135,6 +135,7 @@ fn the_default_gate_follows_the_width() {
         output_path: bench.out("out"),
         mode: aq_core::Mode::Diffusion,
         config,
+        tuning: aq_engine::tuning::Tuning::default(),
     };
     let control =
         std::sync::Arc::new(aq_engine::Control::new(aq_core::CancelToken::default(), std::sync::Arc::new(aq_core::progress::Silent)));

@@ -11,6 +11,7 @@
 mod compensate;
 mod factor;
 mod factored;
+mod linear;
 mod moments;
 mod packed;
 mod panel;
@@ -21,6 +22,7 @@ mod sweep;
 
 pub use factor::Factor;
 pub use factored::Factored;
+pub use linear::linear;
 pub use moments::{DAMPING, Moments};
 pub use packed::{Inputs, Packed, STRIP};
 pub use rows::{Encoded, Second};
