@@ -222,6 +222,8 @@ mod tests {
         let text = ["model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj"];
         assert_eq!(rules().protected(Modality::Text, BitWidth::Two, None, &text), [wider, no]);
         assert_eq!(rules().protected(Modality::Text, BitWidth::Four, None, &text), [no, no]);
+        let text = ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "model.transformer.blocks.0.attn_out"];
+        assert_eq!(rules().protected(Modality::Text, BitWidth::Four, None, &text), [wider, no, wider]);
     }
 
     #[test]
