@@ -1,7 +1,8 @@
 """Answers check requests, one JSON object a line on stdin, one a line on stdout, until stdin ends.
 
 Importing the loaders takes most of a minute on a slow machine: one process serves a whole run.
-Requests: {"id", "check": "open", "original", "sdnq", "plain", "samples"?, "predict"?} or {"id", "check": "evaluate", "original", "quantized"}.
+Requests, each with "id" and "check": "open" of "original", "sdnq", "plain", "samples"?, "predict"?; "evaluate" of "original", "quantized";
+"time_path" of "original", "computed", for which "time_path_cases" lists models and "time_path_make" makes "name" in "folder".
 """
 import json
 import os
@@ -15,8 +16,10 @@ os.dup2(2, 1)
 import loading  # noqa: E402  sets the environment before torch is imported
 import evaluate  # noqa: E402
 import open_sdnq  # noqa: E402
+import time_path  # noqa: E402
 
-CHECKS = {"open": open_sdnq.check, "evaluate": evaluate.evaluate}
+CHECKS = {"open": open_sdnq.check, "evaluate": evaluate.evaluate, "time_path": time_path.check, "time_path_cases": time_path.cases,
+          "time_path_make": time_path.make}
 
 
 def reply(value):

@@ -11,6 +11,7 @@ import { Checker, pythonPath } from './checker.mjs';
 import { matrixCases, runMatrix } from './matrix.mjs';
 import { TRAINED } from './models.mjs';
 import { runQuality } from './quality.mjs';
+import { runTimePath } from './time-path.mjs';
 
 const words = process.argv.slice(2);
 const wanted = (title) => words.length === 0 || words.some((word) => title.includes(word));
@@ -55,6 +56,7 @@ async function runAll(work) {
     const cases = (await matrixCases(python, work)).filter((one) => wanted(one.title));
     await runMatrix({ cases, work, quantizeDiffusionModel, checker, report });
     await runQuality({ work, quantizeDiffusionModel, checker, report, wanted });
+    await runTimePath({ work, checker, report, wanted });
   } finally {
     checker.stop();
   }

@@ -36,6 +36,9 @@ pub struct Computed {
     pub driven: Arc<Vec<StepInputs>>,
 }
 
+/// Width of the pooled text vector that SDXL's models take.
+const REFINER_TEXT: usize = 1280;
+
 impl Path {
     /// Computes them.
     pub fn compute(&self, component: &Component) -> Result<Computed, IoError> {
@@ -59,8 +62,9 @@ impl Path {
                 let at = driven.len();
                 driven.extend_from_slice(time);
                 for (i, term) in terms.iter().enumerate() {
-                    // Steps and variants go round the rows of each term, of each at another pace.
-                    let row = (step * (2 * i + 1) + variant * (step * 6 + 3)) % (term.len() / width);
+                    // Steps go round the rows of each term at a pace of its own, variants half a round apart.
+                    let count = term.len() / width;
+                    let row = (step * (2 * i + 1) + variant * count.div_ceil(2)) % count;
                     driven[at..].iter_mut().zip(&term[row * width..]).for_each(|(sum, t)| *sum += t);
                 }
             }
@@ -84,10 +88,12 @@ impl Path {
             Kind::Pooled => rows.extend((0..POOLED * width).map(|_| rms * random.normal())),
             Kind::TextTime => {
                 let sinusoid = Sinusoid { width: self.size_width, ..self.sinusoid };
-                let pooled = width.saturating_sub(SIZES.len() * self.size_width);
+                // SDXL's refiner is asked for five numbers beside the same text vector.
+                let sizes = if width == REFINER_TEXT + 5 * self.size_width { &SIZES[..5] } else { &SIZES[..] };
+                let pooled = width.saturating_sub(sizes.len() * self.size_width);
                 for _ in 0..POOLED {
                     rows.extend((0..pooled).map(|_| rms * random.normal()));
-                    SIZES.iter().take(if pooled > 0 { 6 } else { 0 }).for_each(|s| sinusoid.push(*s, &mut rows));
+                    sizes.iter().filter(|_| pooled > 0).for_each(|s| sinusoid.push(*s, &mut rows));
                 }
                 rows.resize(POOLED * width, 0.0);
             }
