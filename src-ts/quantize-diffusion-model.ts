@@ -1,7 +1,7 @@
 /** Quantizing a model on disk. */
 import { throwIfAborted } from './abort.js';
 import { type CallHooks, readCallOptions } from './config/call-options.js';
-import { checkTogether, givenValues, mergeEntries, optionPlace, readConfig } from './config/entries.js';
+import { checkComplete, checkTogether, givenValues, mergeEntries, optionPlace, readConfig } from './config/entries.js';
 import { IssueList, type IssueSink } from './config/issues.js';
 import { OPTION_NAMES } from './config/option-table.js';
 import type { ConfigInput, DiffusionQuantOptions, LogLevel } from './config/options.js';
@@ -87,6 +87,7 @@ export function readJob(
   const { entries, rest, onProgress, signal } = readCallOptions(input, OPTION_NAMES, members, issues);
   const config = mergeEntries([readConfig(rest.get('config'), configIssues), entries], optionPlace(issues));
   checkTogether(config, optionPlace(issues));
+  checkComplete(config, optionPlace(issues));
   const modelPath = readPath(rest.get('modelPath'), new Place(issues, 'modelPath'));
   const outputPath = readPath(rest.get('outputPath'), new Place(issues, 'outputPath'));
   const { logLevel, ...given } = givenValues(config);

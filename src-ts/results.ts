@@ -18,7 +18,7 @@ export interface LayerScheme {
   /** The size that was stored, where `groupSize` does not divide the row. */
   readonly storedGroupSize: number;
   readonly symmetric: boolean;
-  readonly method: string;
+  readonly method: 'rtn' | 'mse' | 'gptq';
   readonly scaleDtype: string;
   /** Values that were rotated together before they were encoded (Hadamard); null: none. */
   readonly rotation: number | null;
@@ -46,10 +46,28 @@ export interface LayerResult extends Fidelity {
   readonly measure: 'weights' | 'output';
   /** The figure that was held against `minAccuracy`. */
   readonly similarity: number;
-  /** Quality of the output over time; absent without calibration. */
+  /** Quality of the output over time; absent where the layer's inputs are not known. */
   readonly timeGroups?: readonly TimeGroupQuality[];
   readonly attempts: readonly { readonly bitWidth: BitWidth; readonly similarity: number }[];
   readonly fallback?: { readonly from: BitWidth; readonly to: BitWidth };
+  /** What was made of the layer's inputs to choose its codes by; absent where they were not known. */
+  readonly secondMoments?: SecondMoments;
+}
+
+/** The inputs that decided about a layer's codes. */
+export interface SecondMoments {
+  /**
+   * `full`: all second moments, factored (compensation, then a sweep); `sweeps`: all of them, where they had no factor; `factored`: rows
+   * that span the inputs (sweeps).
+   */
+  readonly form: 'full' | 'sweeps' | 'factored';
+  /** Recorded in the calibration file; computed from the model's time embedding; or computed with samples for what is not in the file. */
+  readonly inputs: 'recorded' | 'computed' | 'sampled';
+  readonly rows: number;
+  /** Rows that span them; with `factored`. */
+  readonly rank?: number;
+  /** The part of the inputs' energy that these hold; with `factored`. */
+  readonly kept?: number;
 }
 
 /** Quality of a layer's output in a range of the recorded steps. */
@@ -208,7 +226,7 @@ export interface QuantizedTensor extends Fidelity {
   /** Number of groups in a row. */
   readonly groups: number;
   readonly symmetric: boolean;
-  readonly method: string;
+  readonly method: 'rtn' | 'mse' | 'gptq';
   readonly scaleDtype: string;
   readonly bitsPerWeight: number;
   /** Packed lowest bits first, in C order; one byte a code at 8 bits. */

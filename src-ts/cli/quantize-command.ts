@@ -1,6 +1,7 @@
 /** `arrow-quant quantize MODEL -o OUT` */
 import type { Command } from 'commander';
 import { fromEntries } from '../config/diffusion-quant-config.js';
+import { checkComplete } from '../config/entries.js';
 import { IssueList } from '../config/issues.js';
 import { OPTION_NAMES } from '../config/option-table.js';
 import { Place } from '../config/place.js';
@@ -44,6 +45,7 @@ async function run(model: string, flags: QuantizeFlags, session: Session): Promi
   const { output } = session;
   const issues = new IssueList();
   const entries = readFlags(flags, OPTION_NAMES, issues);
+  checkComplete(entries, (name) => new Place(issues, `--${name}`, 'cli'));
   const { outputPath } = flags;
   if (outputPath === undefined) {
     new Place(issues, '--output-path', 'cli', 'Name the folder to make with -o.').refuse('a path', undefined, {

@@ -117,6 +117,15 @@ export function checkTogether(entries: Entries, placeOf: (name: string) => Place
   }
 }
 
+/** What a job needs beside other options; a configuration may leave it to the call. */
+export function checkComplete(entries: Entries, placeOf: (name: string) => Place): void {
+  if (entries.get('method')?.value === 'gptq' && entries.get('calibration') === undefined) {
+    placeOf('method').refuse("'auto', 'rtn' or 'mse' without calibration", 'gptq', {
+      hint: 'Give calibration a file with recorded inputs, or leave method out.',
+    });
+  }
+}
+
 /** Given values as a plain object in table order. */
 export function givenValues(entries: Entries): Partial<Record<OptionName, unknown>> {
   const values: Partial<Record<OptionName, unknown>> = {};
