@@ -2,7 +2,7 @@
 
 use super::packed::{Packed, STRIP};
 use super::panel::{Coding, Grid, Panel, block, lost};
-use super::product::{Sums, gather, strips};
+use super::product::{Sums, fused, gather, strips};
 use crate::lanes::LANES;
 use crate::search::Weigh;
 use crate::tile::Column;
@@ -79,9 +79,7 @@ impl Ordered {
             panel.codes[column] = codes;
             errors.push(error);
             for (target, &u) in targets.iter_mut().zip(row).skip(j + 1) {
-                for l in 0..LANES {
-                    target[l] = u.mul_add(error[l], target[l]);
-                }
+                *target = fused(u, error, *target);
             }
         }
     }

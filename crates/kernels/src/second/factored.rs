@@ -3,8 +3,8 @@
 
 use super::moments::DAMPING;
 use super::packed::{Inputs, Packed};
-use super::panel::{Coding, Panel, lost, take};
-use super::product::{Sums, gather};
+use super::panel::{Coding, Panel, lost};
+use super::product::{Sums, fused, gather};
 use crate::lanes::LANES;
 use crate::tile::Column;
 
@@ -64,18 +64,17 @@ impl Factored {
     fn once(&self, panel: &mut Panel, residuals: &mut [Column], n: usize, coding: &Coding) {
         for (j, f) in self.columns.chunks_exact(self.rank).enumerate() {
             let grid = panel.grids[j / n];
-            let mut parts = [[0.0; LANES]; PARTS];
-            for (f, r) in f.chunks_exact(PARTS).zip(residuals.chunks_exact(PARTS)) {
-                for i in 0..PARTS {
-                    for l in 0..LANES {
-                        parts[i][l] = f[i].mul_add(r[i][l], parts[i][l]);
-                    }
-                }
+            let [mut p0, mut p1, mut p2, mut p3] = [[0.0; LANES]; PARTS];
+            for (f, r) in f.as_chunks::<PARTS>().0.iter().zip(residuals.as_chunks::<PARTS>().0) {
+                p0 = fused(f[0], r[0], p0);
+                p1 = fused(f[1], r[1], p1);
+                p2 = fused(f[2], r[2], p2);
+                p3 = fused(f[3], r[3], p3);
             }
             let old = grid.values(&panel.codes[j], coding);
             let mut target = old;
             for l in 0..LANES {
-                let gradient = self.lambda.mul_add(panel.d[j][l], (parts[0][l] + parts[2][l]) + (parts[1][l] + parts[3][l]));
+                let gradient = self.lambda.mul_add(panel.d[j][l], (p0[l] + p2[l]) + (p1[l] + p3[l]));
                 target[l] = gradient.mul_add(self.inverse[j], target[l]);
             }
             let codes = grid.codes(&target, coding);
@@ -87,7 +86,7 @@ impl Factored {
             panel.codes[j] = codes;
             panel.d[j] = lost(&panel.w[j], &new);
             for (r, &f) in residuals.iter_mut().zip(f) {
-                take(r, f, &change);
+                *r = fused(-f, change, *r);
             }
         }
     }

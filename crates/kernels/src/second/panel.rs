@@ -161,14 +161,6 @@ pub(crate) fn lost(w: &Column, v: &Column) -> Column {
     d
 }
 
-/// `a -= factor * b`, fused.
-#[inline(always)]
-pub(crate) fn take(a: &mut Column, factor: f32, b: &Column) {
-    for j in 0..LANES {
-        a[j] = (-factor).mul_add(b[j], a[j]);
-    }
-}
-
 /// What the rows of each panel lose.
 #[inline(always)]
 pub(crate) fn losses(panels: &[Panel]) -> Vec<&[Column]> {

@@ -14,15 +14,27 @@ pub(crate) type Sums = [Column; STRIP];
 /// `sums[i] += sum over r of a[r][i] * b[r]`
 #[inline(always)]
 pub(crate) fn product(a: &[StripRow], b: &[Column], sums: &mut Sums) {
-    let mut acc = *sums;
+    let [mut s0, mut s1, mut s2, mut s3, mut s4, mut s5, mut s6, mut s7] = *sums;
     for (a, b) in a.iter().zip(b) {
-        for i in 0..STRIP {
-            for j in 0..LANES {
-                acc[i][j] = a[i].mul_add(b[j], acc[i][j]);
-            }
-        }
+        s0 = fused(a[0], *b, s0);
+        s1 = fused(a[1], *b, s1);
+        s2 = fused(a[2], *b, s2);
+        s3 = fused(a[3], *b, s3);
+        s4 = fused(a[4], *b, s4);
+        s5 = fused(a[5], *b, s5);
+        s6 = fused(a[6], *b, s6);
+        s7 = fused(a[7], *b, s7);
     }
-    *sums = acc;
+    *sums = [s0, s1, s2, s3, s4, s5, s6, s7];
+}
+
+/// `a * b + c` in each lane, rounded once. By value and one at a time: the compiler keeps each in its register then.
+#[inline(always)]
+pub(crate) fn fused(a: f32, b: Column, mut c: Column) -> Column {
+    for j in 0..LANES {
+        c[j] = a.mul_add(b[j], c[j]);
+    }
+    c
 }
 
 /// Strips that hold some columns.

@@ -2,8 +2,8 @@
 //! and zero are refitted under `H` before the next group is looked at. Neither step makes the damped error larger.
 
 use super::packed::{Packed, STRIP};
-use super::panel::{Coding, Grid, Panel, block, losses, lost, take};
-use super::product::{Sums, gather, strips};
+use super::panel::{Coding, Grid, Panel, block, losses, lost};
+use super::product::{Sums, fused, gather, strips};
 use crate::group::LEAST_SCALE;
 use crate::lanes::LANES;
 use crate::round::all_to_stored;
@@ -51,9 +51,17 @@ fn descend(panel: &mut Panel, range: &Range<usize>, local: &[f32], gradient: &mu
         panel.codes[column] = codes;
         panel.d[column] = lost(&panel.w[column], &new);
         for (g, &h) in gradient.iter_mut().zip(row) {
-            take(g, h, &change);
+            *g = fused(-h, change, *g);
         }
     }
+}
+
+#[inline(always)]
+fn around(mut codes: Column, middle: f32) -> Column {
+    for code in &mut codes {
+        *code -= middle;
+    }
+    codes
 }
 
 /// Least squares of the group's scale and zero for its codes under `H`, rounded to their stored type, where that lowers the error.
@@ -68,9 +76,7 @@ fn fit_again(panel: &mut Panel, range: &Range<usize>, local: &[f32], gradient: &
         let mut hq = [0.0; LANES];
         for (&h, other) in row.iter().zip(codes) {
             a22 += h;
-            for l in 0..LANES {
-                hq[l] = h.mul_add(other[l] - middle, hq[l]);
-            }
+            hq = fused(h, around(*other, middle), hq);
         }
         for l in 0..LANES {
             let u = q[l] - middle;
