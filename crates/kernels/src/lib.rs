@@ -15,6 +15,7 @@ pub mod gain;
 pub mod group;
 pub mod lanes;
 pub mod level;
+pub mod outputs;
 pub mod pack;
 mod rotate;
 pub mod round;

@@ -86,7 +86,8 @@ pub fn prepared(job: &JobContext<'_>, inputs: &LayerInputs, spec: &LayerSpec) ->
     let level = Level::current();
     let Some(rows) = arranged(level, &inputs.learn, spec.geometry, spec.scheme.rotation) else { return Ok(None) };
     let (out, row) = (spec.geometry.out, spec.geometry.row());
-    let most = if rows.rows > row { RANK } else { rows.rows };
+    // Computed inputs lie near a curve; recorded ones may fill as many directions as they are rows.
+    let most = if inputs.origin == InputOrigin::Recorded && rows.rows <= row { rows.rows } else { RANK.min(rows.rows) };
     let full = is_full(rows.rows, row, out, most) && Second::full_bytes(rows.rows, row) <= job.memory.limit();
     let made = if full { whole(level, &rows, by_order) } else { spanned(level, &rows, most) };
     let Some((second, mut report)) = made else { return Ok(None) };

@@ -5,7 +5,8 @@
 //! taken in f32 over 16 lanes as in the kernels (element `i` in lane `i % 16`, folded by halves); the sums of one weight row at one step are
 //! taken in f64 over the calibration rows in their order; a total is the sum over weight rows in their order.
 
-use aq_kernels::lanes::{Acc, LANES, fold};
+use aq_kernels::Level;
+use aq_kernels::outputs::dots;
 
 /// Bytes of calibration rows that are taken together: they stay in the first cache while the weight rows pass by.
 const BLOCK_BYTES: usize = 1 << 14;
@@ -100,6 +101,7 @@ pub fn row_sums(inputs: &[StepInputs], original: &[f32], decoded: &[f32], row: u
     assert!(row > 0 && original.len() == decoded.len() && original.len().is_multiple_of(row));
     let steps = inputs.len();
     let mut sums = vec![OutputSums::default(); original.len() / row * steps];
+    let level = Level::current();
     let block = (BLOCK_BYTES / (row * size_of::<f32>())).max(1);
     for (s, input) in inputs.iter().enumerate() {
         assert_eq!(input.data.len(), input.rows * row);
@@ -107,48 +109,13 @@ pub fn row_sums(inputs: &[StepInputs], original: &[f32], decoded: &[f32], row: u
             for (i, (w, v)) in original.chunks_exact(row).zip(decoded.chunks_exact(row)).enumerate() {
                 let sum = &mut sums[i * steps + s];
                 for x in rows.chunks_exact(row) {
-                    let (y, v) = dots(w, v, x);
+                    let (y, v) = dots(level, w, v, x);
                     sum.push(y, v);
                 }
             }
         }
     }
     sums
-}
-
-/// `w x` and `v x` at once: `x` is loaded once for both. The rest of a row is padded with zeros, which leave every sum as it is; an index that
-/// depends on the row's length would keep the lanes out of vector registers.
-fn dots(w: &[f32], v: &[f32], x: &[f32]) -> (f32, f32) {
-    let (mut a, mut b): (Acc, Acc) = ([0.0; LANES], [0.0; LANES]);
-    let ((w, w_rest), (v, v_rest), (x, x_rest)) = (w.as_chunks::<LANES>(), v.as_chunks::<LANES>(), x.as_chunks::<LANES>());
-    for ((w, v), x) in w.iter().zip(v).zip(x) {
-        step(&mut a, w, x);
-        step(&mut b, v, x);
-    }
-    if !x_rest.is_empty() {
-        let x = padded(x_rest);
-        step(&mut a, &padded(w_rest), &x);
-        step(&mut b, &padded(v_rest), &x);
-    }
-    (folded(&a), folded(&b))
-}
-
-/// Kept apart: merged into the loop, the tree of sums makes the compiler take every lane by itself, which is four times as slow.
-#[inline(never)]
-fn folded(acc: &Acc) -> f32 {
-    fold(acc)
-}
-
-fn step(acc: &mut Acc, w: &[f32; LANES], x: &[f32; LANES]) {
-    for j in 0..LANES {
-        acc[j] += w[j] * x[j];
-    }
-}
-
-fn padded(rest: &[f32]) -> [f32; LANES] {
-    let mut block = [0.0; LANES];
-    block[..rest.len()].copy_from_slice(rest);
-    block
 }
 
 #[cfg(test)]

@@ -2,39 +2,48 @@
 //! `R = F d`, and its update one outer product. `O(r)` a weight instead of `O(K)`, and no factorisation.
 
 use super::moments::DAMPING;
-use super::packed::{Inputs, Packed};
+use super::packed::{Inputs, Packed, STRIP, StripRow};
 use super::panel::{Coding, Panel, lost};
-use super::product::{Sums, fused, gather};
+use super::product::{Sums, fused, gather, product};
 use crate::lanes::LANES;
 use crate::tile::Column;
-
-/// Partial sums of a gradient: row `i` of `F` goes to sum `i mod 4`, folded 0 with 2, 1 with 3.
-const PARTS: usize = 4;
 
 /// `F`, column by column, and what belongs to it.
 #[derive(Debug, Clone)]
 pub struct Factored {
     rank: usize,
-    columns: Vec<f32>,
+    /// `F`, eight columns together.
+    blocks: Packed,
+    /// Products of columns that stand in one block: `F_i F_j`.
+    common: Vec<[StripRow; STRIP]>,
     transposed: Packed,
     inverse: Vec<f32>,
     lambda: f32,
 }
 
+/// Products of the columns of a strip with each other.
+fn common(strip: &[StripRow]) -> [StripRow; STRIP] {
+    let mut sums = [[0.0; STRIP]; STRIP];
+    for row in strip {
+        for (sums, &a) in sums.iter_mut().zip(row) {
+            sums.iter_mut().zip(row).for_each(|(sum, &b)| *sum = a.mul_add(b, *sum));
+        }
+    }
+    sums
+}
+
 impl Factored {
     /// From rows that span the inputs, or the inputs themselves. `None` where there is no energy in them, or too much for f32.
     pub fn new(rows: &Inputs) -> Option<Self> {
-        let (rank, row) = (rows.rows.next_multiple_of(PARTS), rows.row);
-        let mut columns = vec![0.0; row * rank];
-        for (i, values) in rows.data.chunks_exact(row).enumerate() {
-            columns.chunks_exact_mut(rank).zip(values).for_each(|(column, &v)| column[i] = v);
-        }
-        let diagonal: Vec<f64> = columns.chunks_exact(rank).map(|c| c.iter().map(|&v| f64::from(v).powi(2)).sum()).collect();
+        let row = rows.row;
+        let blocks = rows.packed();
+        let common: Vec<[StripRow; STRIP]> = (0..row.div_ceil(STRIP)).map(|block| common(blocks.strip(block))).collect();
+        let diagonal: Vec<f64> = (0..row).map(|j| f64::from(common[j / STRIP][j % STRIP][j % STRIP])).collect();
         let mean = diagonal.iter().sum::<f64>() / row.max(1) as f64;
         let lambda = DAMPING * mean;
         let fits = lambda > f64::from(f32::MIN_POSITIVE) && diagonal.iter().all(|&d| d < 1e30);
         let inverse = diagonal.iter().map(|d| (1.0 / (d + lambda)) as f32).collect();
-        fits.then(|| Self { rank, columns, transposed: rows.transposed(), inverse, lambda: lambda as f32 })
+        fits.then(|| Self { rank: rows.rows, blocks, common, transposed: rows.transposed(), inverse, lambda: lambda as f32 })
     }
 
     /// Bytes that it takes.
@@ -52,41 +61,53 @@ impl Factored {
     pub(crate) fn sweep(&self, panels: &mut [Panel], n: usize, coding: &Coding, times: usize, sums: &mut Vec<Vec<Sums>>) {
         for panel in panels {
             gather(&self.transposed, &(0..self.transposed.cols()), &[panel.d.as_slice()], sums);
-            let mut residuals: Vec<Column> = sums.iter().flatten().flatten().copied().collect();
-            residuals.resize(self.rank, [0.0; LANES]);
+            let mut residuals: Vec<Column> = sums.iter().flatten().flatten().take(self.rank).copied().collect();
             for _ in 0..times {
                 self.once(panel, &mut residuals, n, coding);
             }
         }
     }
 
+    /// Columns are taken eight at a time: their gradients by one product with the residuals, kept current among themselves by what the
+    /// columns of `F` have in common, and the residuals brought up to date once for all eight.
     #[inline(always)]
     fn once(&self, panel: &mut Panel, residuals: &mut [Column], n: usize, coding: &Coding) {
-        for (j, f) in self.columns.chunks_exact(self.rank).enumerate() {
-            let grid = panel.grids[j / n];
-            let [mut p0, mut p1, mut p2, mut p3] = [[0.0; LANES]; PARTS];
-            for (f, r) in f.as_chunks::<PARTS>().0.iter().zip(residuals.as_chunks::<PARTS>().0) {
-                p0 = fused(f[0], r[0], p0);
-                p1 = fused(f[1], r[1], p1);
-                p2 = fused(f[2], r[2], p2);
-                p3 = fused(f[3], r[3], p3);
+        for block in 0..self.common.len() {
+            let strip = self.blocks.strip(block);
+            let first = block * STRIP;
+            let count = STRIP.min(self.inverse.len() - first);
+            let mut gradients: Sums = [[0.0; LANES]; STRIP];
+            product(strip, residuals, &mut gradients);
+            let mut changes: Sums = [[0.0; LANES]; STRIP];
+            for i in 0..count {
+                let j = first + i;
+                let grid = panel.grids[j / n];
+                let old = grid.values(&panel.codes[j], coding);
+                let target = fused(self.inverse[j], fused(self.lambda, panel.d[j], gradients[i]), old);
+                let codes = grid.codes(&target, coding);
+                let new = grid.values(&codes, coding);
+                let change = lost(&new, &old);
+                if change == [0.0; LANES] {
+                    continue;
+                }
+                panel.codes[j] = codes;
+                panel.d[j] = lost(&panel.w[j], &new);
+                changes[i] = change;
+                for later in i + 1..count {
+                    gradients[later] = fused(-self.common[block][i][later], change, gradients[later]);
+                }
             }
-            let old = grid.values(&panel.codes[j], coding);
-            let mut target = old;
-            for l in 0..LANES {
-                let gradient = self.lambda.mul_add(panel.d[j][l], (p0[l] + p2[l]) + (p1[l] + p3[l]));
-                target[l] = gradient.mul_add(self.inverse[j], target[l]);
-            }
-            let codes = grid.codes(&target, coding);
-            let new = grid.values(&codes, coding);
-            let change = lost(&new, &old);
-            if change == [0.0; LANES] {
-                continue;
-            }
-            panel.codes[j] = codes;
-            panel.d[j] = lost(&panel.w[j], &new);
-            for (r, &f) in residuals.iter_mut().zip(f) {
-                *r = fused(-f, change, *r);
+            let [c0, c1, c2, c3, c4, c5, c6, c7] = changes;
+            for (r, f) in residuals.iter_mut().zip(strip) {
+                let mut sum = *r;
+                sum = fused(-f[0], c0, sum);
+                sum = fused(-f[1], c1, sum);
+                sum = fused(-f[2], c2, sum);
+                sum = fused(-f[3], c3, sum);
+                sum = fused(-f[4], c4, sum);
+                sum = fused(-f[5], c5, sum);
+                sum = fused(-f[6], c6, sum);
+                *r = fused(-f[7], c7, sum);
             }
         }
     }
