@@ -29,8 +29,8 @@ use std::sync::Arc;
 const MEMORY_PART: u64 = 2;
 const MOST_NAMED: usize = 5;
 
-/// Every so many of the computed steps a layer is judged by: five for each of ten groups.
-const JUDGED_EVERY: usize = 20;
+/// Every so many of the computed steps a layer is judged by.
+const JUDGED_EVERY: usize = 40;
 
 /// What is known of a layer's inputs.
 #[derive(Default)]

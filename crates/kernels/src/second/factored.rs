@@ -93,8 +93,8 @@ impl Factored {
                 panel.codes[j] = codes;
                 panel.d[j] = lost(&panel.w[j], &new);
                 changes[i] = change;
-                for later in i + 1..count {
-                    gradients[later] = fused(-self.common[block][i][later], change, gradients[later]);
+                for (gradient, common) in gradients.iter_mut().zip(&self.common[block][i]).skip(i + 1) {
+                    *gradient = fused(-common, change, *gradient);
                 }
             }
             let [c0, c1, c2, c3, c4, c5, c6, c7] = changes;
