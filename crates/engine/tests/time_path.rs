@@ -2,8 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test's own files are there")]
 
 use aq_core::progress::Silent;
-use aq_core::{CancelToken, GivenConfig, Mode};
+use aq_core::report::{InputOrigin, Measure, QuantizeReport};
+use aq_core::{BitWidth, CancelToken, GivenConfig, Method, Mode};
+use aq_engine::job::{QuantizeRequest, quantize};
+use aq_engine::supervise::supervise;
 use aq_engine::time_path::TimePath;
+use aq_engine::tuning::Tuning;
 use aq_engine::{Control, modality, plan};
 use aq_io::calibration::Calibration;
 use aq_io::layout::layout;
@@ -60,4 +64,37 @@ fn a_dit_with_labels_in_every_block() {
     let names = compared("examples/digits-dit");
     assert_eq!(names.len(), 18, "{names:?}");
     assert!(names.iter().any(|n| n == "transformer_blocks.5.norm1.linear"));
+}
+
+/// A job on a trained model; its report and the bytes of its weights.
+fn job(model: &str, weights: &str, threads: usize, tuning: Tuning) -> (QuantizeReport, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    let model_path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(model);
+    let output_path = dir.path().join("out");
+    let config = GivenConfig::from_value(json!({"numThreads": threads, "minAccuracy": 0})).unwrap();
+    let request = QuantizeRequest { model_path, output_path: output_path.clone(), mode: Mode::Diffusion, config, tuning };
+    let control = Arc::new(Control::new(CancelToken::default(), Arc::new(Silent)));
+    let report = supervise(&control, move |control| quantize(&request, control)).unwrap();
+    (report, std::fs::read(output_path.join(weights)).unwrap())
+}
+
+#[test]
+fn a_job_without_calibration_knows_its_time_layers() {
+    let weights = "transformer/diffusion_pytorch_model.safetensors";
+    let (one, bytes) = job("examples/digits-dit", weights, 1, Tuning::default());
+    let (many, same) = job("examples/digits-dit", weights, 3, Tuning::default());
+    assert!(one.layers == many.layers && bytes == same);
+    for layer in &one.layers {
+        let modulation = layer.name.ends_with("norm1.linear");
+        if modulation || layer.name.contains("timestep_embedder") {
+            assert_eq!((layer.scheme.method, layer.measure), (Method::Gptq, Measure::Output), "{}", layer.name);
+            assert_eq!(layer.scheme.bits, if modulation { BitWidth::Four } else { BitWidth::Eight }, "{}", layer.name);
+            assert_eq!(layer.second_moments.unwrap().inputs, InputOrigin::Computed);
+            assert_eq!(layer.time_groups.len(), 10);
+        } else {
+            assert_eq!((layer.scheme.method, layer.second_moments), (Method::Mse, None), "{}", layer.name);
+        }
+    }
+    let (without, _) = job("examples/digits-dit", weights, 1, Tuning { time_path: false, ..Tuning::default() });
+    assert!(without.layers.iter().all(|l| l.scheme.method == Method::Mse && l.measure == Measure::Weights));
 }

@@ -138,12 +138,8 @@ impl GivenConfig {
         let no_calibration = "there is no calibration in this job";
         let mut list = Vec::new();
         if self.calibration.is_none() {
-            let given = [
-                ("numTimeGroups", self.num_time_groups.is_some()),
-                ("enableTimeAware", self.enable_time_aware.is_some()),
-                ("calibrationSamples", self.calibration_samples.is_some()),
-            ];
-            list.extend(given.into_iter().filter(|(_, given)| *given).map(|(option, _)| (option, no_calibration)));
+            // Time groups and their switch mean the computed time path, too.
+            list.extend(self.calibration_samples.map(|_| ("calibrationSamples", no_calibration)));
         }
         if self.enable_spatial == Some(true) && self.at_eight_bits() {
             list.push(("enableSpatial", "nothing is rotated at 8 bits"));

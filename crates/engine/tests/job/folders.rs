@@ -164,7 +164,7 @@ fn plain_output_is_accepted_with_a_warning() {
 fn options_without_effect_and_dead_jobs_are_warned_about() {
     let bench = Bench::new(&varied());
     text(&bench.out(".out.aq-partial/content/half.safetensors"), "stale");
-    let report = bench.run("out", &json!({"numTimeGroups": 5, "enableSpatial": true, "bitWidth": 8})).unwrap();
+    let report = bench.run("out", &json!({"calibrationSamples": 5, "enableSpatial": true, "bitWidth": 8})).unwrap();
     assert_eq!(warnings(&report), ["AQ_WARN_NO_EFFECT", "AQ_WARN_NO_EFFECT", "AQ_WARN_STALE_STAGING"]);
     assert!(!bench.out(".out.aq-partial").exists() && !bench.out("out/half.safetensors").exists());
 }
