@@ -34,7 +34,7 @@ pub fn read_ahead(file: &File, offset: u64, len: u64) {
     {
         use rustix::fs::{Advice, fadvise};
         use rustix::io::{Errno, ReadWriteFlags, preadv2};
-        // The hint costs a walk over the pages even where all are there (7 % of a job): whether the last one is, is asked first.
+        // The hint costs a walk over the pages even where all are there: whether the last one is, is asked first.
         let mut last = [0];
         if preadv2(file, &mut [io::IoSliceMut::new(&mut last)], offset + len - 1, ReadWriteFlags::NOWAIT) == Err(Errno::AGAIN) {
             let _ = fadvise(file, offset, std::num::NonZeroU64::new(len), Advice::WillNeed);

@@ -107,9 +107,8 @@ impl Compute {
         let codes = Codes { values: &mut out.codes, scales: &mut out.scales, zeros: &mut out.zeros };
         match &self.device {
             // Second moments stay on the CPU.
-            _ if work.second.is_some() => Ok(encode_rows(work, codes, scratch)),
-            None => Ok(encode_rows(work, codes, scratch)),
-            Some(device) => device.encode(control, work, codes, scratch),
+            Some(device) if work.second.is_none() => device.encode(control, work, codes, scratch),
+            _ => Ok(encode_rows(work, codes, scratch)),
         }
     }
 }

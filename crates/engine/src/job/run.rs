@@ -23,6 +23,7 @@ use aq_io::fault::{self, Site};
 use aq_io::layout::{Layout, layout};
 use aq_io::output::{Existing, Found, Staging};
 use aq_io::source::{self, Shard, Source};
+use rayon::ThreadPool;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub(super) struct Prepared {
     pub memory: Memory,
     pub judge: Option<Judge>,
     pub tuning: Tuning,
+    /// Everything that takes several threads runs in it.
+    pub pool: ThreadPool,
 }
 
 /// Runs a job. On success the output folder is complete; on any error there is nothing at its path that was not there before.
@@ -123,11 +126,12 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
         control.enter(Phase::Calibrate)?;
     }
     let planned = Planned { config: &config, source: &source, plan: &plan };
-    let judge = Judge::open(&disk, &planned, control, request.tuning, thread_count(config.num_threads))?;
+    let pool = pool(config.num_threads)?;
+    let judge = pool.install(|| Judge::open(&disk, &planned, control, request.tuning, thread_count(config.num_threads)))?;
     if let Some(judge) = &judge {
         judge.assign(&config, layout, &mut plan);
     }
-    Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning: request.tuning })
+    Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning: request.tuning, pool })
 }
 
 /// 0 means never. The fault build counts ten times as fast.
@@ -137,10 +141,9 @@ fn stall_limit(milliseconds: u64) -> Option<u64> {
 }
 
 fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging) -> Result<QuantizeReport, QuantError> {
-    let Prepared { config, disk, source, plan, layout, compute, judge, .. } = p;
+    let Prepared { config, disk, source, plan, layout, compute, judge, pool, .. } = p;
     let judge = judge.as_ref();
     control.enter(Phase::Quantize)?;
-    let pool = pool(config.num_threads)?;
     let (journal, mut entries) = Journal::open(disk, staging, &identity(&as_json(config), source, judge))?;
     let shards = open_shards(disk, source, plan, *layout, staging, &mut entries)?;
     let job = JobContext::new(control, p);

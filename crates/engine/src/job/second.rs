@@ -1,6 +1,6 @@
 //! Second moments of a layer's inputs, made ready for its rows by all threads of the job; and whether the layer is rotated under them.
 
-use super::blocks::{Buffers, Encoding, LayerFiles, Part, trial, working_set};
+use super::blocks::{Block, Buffers, Encoding, LayerFiles, Part, trial, working_set};
 use super::context::JobContext;
 use super::judge::LayerInputs;
 use super::rotation;
@@ -15,10 +15,10 @@ use rayon::prelude::*;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Rows of a basis: what four sweeps need to come near the full form on a computed time path (`algorithms.md` section 7).
+/// Rows of a basis: what sweeps need to come near the full form on a computed time path (`algorithms.md` section 7).
 const RANK: usize = 64;
 /// The full form is better and is taken unless it needs more than so many times the operations of the factored one.
-const MOST_TIMES: f64 = 4.0;
+const MOST_TIMES: f64 = 8.0;
 /// What rotation must lower the output's error by at 4 bits.
 const LEAST_GAIN_DB: f64 = 0.5;
 /// Places where that is tried, and rows of each: one panel.
@@ -57,7 +57,10 @@ pub fn chosen(
     let (plain, rotated) = (with(None), block.map(|n| with(Some(n))));
     let ready = |spec: &LayerSpec| Ok::<_, QuantError>(prepared(job, inputs, spec)?.map(|p| (spec.clone(), p)));
     let found = match (spec.scheme.bits, rotated) {
-        (BitWidth::Two, Some(rotated)) => ready(&rotated)?.or(ready(&plain)?),
+        (BitWidth::Two, Some(rotated)) => match ready(&rotated)? {
+            None => ready(&plain)?,
+            found => found,
+        },
         (BitWidth::Four, Some(rotated)) => match (ready(&plain)?, ready(&rotated)?) {
             (Some(a), Some(b)) => {
                 let errors = [measured(job, &a, files, &inputs.judge)?, measured(job, &b, files, &inputs.judge)?];
@@ -89,9 +92,8 @@ pub fn prepared(job: &JobContext<'_>, inputs: &LayerInputs, spec: &LayerSpec) ->
     // Computed inputs lie near a curve; recorded ones may fill as many directions as they are rows.
     let most = if inputs.origin == InputOrigin::Recorded && rows.rows <= row { rows.rows } else { RANK.min(rows.rows) };
     let full = is_full(rows.rows, row, out, most) && Second::full_bytes(rows.rows, row) <= job.memory.limit();
-    let made = if full { whole(level, &rows, by_order) } else { spanned(level, &rows, most) };
-    let Some((second, mut report)) = made else { return Ok(None) };
-    report.inputs = inputs.origin;
+    let made = if full { whole(level, &rows, by_order, inputs.origin) } else { spanned(level, &rows, most, inputs.origin) };
+    let Some((second, report)) = made else { return Ok(None) };
     let made = Arc::new(Prepared { second, report, key });
     if recent.len() == KEPT {
         recent.remove(0);
@@ -100,12 +102,12 @@ pub fn prepared(job: &JobContext<'_>, inputs: &LayerInputs, spec: &LayerSpec) ->
     Ok(Some(made))
 }
 
-/// By operations a weight: half a product with `H` for compensation, one for the sweep, and the layer's part of the factorisation; or four
-/// sweeps through the factor.
+/// By operations a weight: half a product with `H` for compensation, one for the sweep, and the layer's part of the factorisation; or two
+/// sweeps through the factor, each of two products.
 fn is_full(rows: usize, row: usize, out: usize, rank: usize) -> bool {
     let (rows, k, out) = (rows as f64, row as f64, out as f64);
     let full = 1.5 * k + (k * k / 3.0 + rows * k) / out;
-    full <= MOST_TIMES * 8.0 * rank as f64
+    full <= MOST_TIMES * 4.0 * rank as f64
 }
 
 /// Recorded rows in the order of the layer's groups, rotated; every step counts by its importance, whatever its rows.
@@ -122,7 +124,7 @@ fn arranged(level: Level, inputs: &[StepInputs], g: Geometry, rotation: Option<u
 }
 
 /// The moments and their factor.
-fn whole(level: Level, rows: &Inputs, by_order: bool) -> Option<(Second, SecondReport)> {
+fn whole(level: Level, rows: &Inputs, by_order: bool, origin: InputOrigin) -> Option<(Second, SecondReport)> {
     let mut moments = Moments::new(rows.row);
     let packed = rows.packed();
     moments.parts().into_par_iter().enumerate().for_each(|(i, part)| Moments::fill(level, &packed, i, part));
@@ -143,7 +145,7 @@ fn whole(level: Level, rows: &Inputs, by_order: bool) -> Option<(Second, SecondR
     });
     let report = SecondReport {
         form: if factored { SecondForm::Full } else { SecondForm::Sweeps },
-        inputs: InputOrigin::Recorded,
+        inputs: origin,
         rows: rows.rows,
         rank: None,
         kept: None,
@@ -152,15 +154,10 @@ fn whole(level: Level, rows: &Inputs, by_order: bool) -> Option<(Second, SecondR
 }
 
 /// Rows that span the inputs: themselves where they are few.
-fn spanned(level: Level, rows: &Inputs, rank: usize) -> Option<(Second, SecondReport)> {
+fn spanned(level: Level, rows: &Inputs, rank: usize, origin: InputOrigin) -> Option<(Second, SecondReport)> {
     let span = Span::of(level, rows, rank);
-    let report = SecondReport {
-        form: SecondForm::Factored,
-        inputs: InputOrigin::Recorded,
-        rows: rows.rows,
-        rank: Some(span.rows.rows),
-        kept: Some(span.kept),
-    };
+    let report =
+        SecondReport { form: SecondForm::Factored, inputs: origin, rows: rows.rows, rank: Some(span.rows.rows), kept: Some(span.kept) };
     Some((Second::Factored(Box::new(Factored::new(&span.rows)?)), report))
 }
 
@@ -194,7 +191,7 @@ fn measured(
     let encoding = Encoding { spec, second: Some(&prepared.second) };
     let (count, rows) = PLACES;
     let places: Vec<_> = rotation::places(spec.geometry.out, count, rows).collect();
-    let of = |buffers: &mut Buffers, place: &super::blocks::Block| {
+    let of = |buffers: &mut Buffers, place: &Block| {
         let bytes = place.rows as u64 * working_set(spec.geometry, files.tensor.dtype.size());
         let _permit = job.memory.acquire(bytes, job.control)?;
         match trial(job, &encoding, files, *place, buffers)? {

@@ -69,9 +69,10 @@ struct Families {
     tensors: Vec<Family>,
 }
 
+/// A regular expression of a data file, compiled as it is read.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Pattern(Regex);
+pub struct Pattern(pub Regex);
 
 impl TryFrom<String> for Pattern {
     type Error = regex::Error;

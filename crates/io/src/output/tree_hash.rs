@@ -41,7 +41,7 @@ impl TreeHash {
             let start = (p * PIECE - offset) as usize;
             (p, piece_value(p, &bytes[start..start + PIECE as usize]))
         };
-        let values: Vec<_> = whole.clone().map(value).collect();
+        let values: Vec<_> = whole.map(value).collect();
         let mut nodes = self.nodes();
         for piece in offset / PIECE..(offset + bytes.len() as u64).div_ceil(PIECE) {
             forget(&mut nodes, piece);

@@ -1,9 +1,9 @@
 //! Sweeps in factored form: with `F` of `r` rows and `F' F` near `H`, a column's gradient is `F_j R + lambda d_j` from the residuals
 //! `R = F d`, and its update one outer product. `O(r)` a weight instead of `O(K)`, and no factorisation.
 
-use super::moments::DAMPING;
+use super::moments::{DAMPING, MOST_ENERGY};
 use super::packed::{Inputs, Packed, STRIP, StripRow};
-use super::panel::{Coding, Panel, lost};
+use super::panel::{Coding, Panel};
 use super::product::{Sums, fused, gather, product};
 use crate::lanes::LANES;
 use crate::tile::Column;
@@ -41,14 +41,9 @@ impl Factored {
         let diagonal: Vec<f64> = (0..row).map(|j| f64::from(common[j / STRIP][j % STRIP][j % STRIP])).collect();
         let mean = diagonal.iter().sum::<f64>() / row.max(1) as f64;
         let lambda = DAMPING * mean;
-        let fits = lambda > f64::from(f32::MIN_POSITIVE) && diagonal.iter().all(|&d| d < 1e30);
+        let fits = lambda > f64::from(f32::MIN_POSITIVE) && diagonal.iter().all(|&d| d < MOST_ENERGY);
         let inverse = diagonal.iter().map(|d| (1.0 / (d + lambda)) as f32).collect();
         fits.then(|| Self { rank: rows.rows, blocks, common, transposed: rows.transposed(), inverse, lambda: lambda as f32 })
-    }
-
-    /// Bytes that it takes.
-    pub const fn bytes(rank: usize, row: usize) -> u64 {
-        Packed::bytes(row, rank) * 2
     }
 
     /// `F'`, for measuring.
@@ -81,17 +76,8 @@ impl Factored {
             let mut changes: Sums = [[0.0; LANES]; STRIP];
             for i in 0..count {
                 let j = first + i;
-                let grid = panel.grids[j / n];
-                let old = grid.values(&panel.codes[j], coding);
-                let target = fused(self.inverse[j], fused(self.lambda, panel.d[j], gradients[i]), old);
-                let codes = grid.codes(&target, coding);
-                let new = grid.values(&codes, coding);
-                let change = lost(&new, &old);
-                if change == [0.0; LANES] {
-                    continue;
-                }
-                panel.codes[j] = codes;
-                panel.d[j] = lost(&panel.w[j], &new);
+                let (grid, gradient) = (panel.grids[j / n], fused(self.lambda, panel.d[j], gradients[i]));
+                let Some(change) = panel.round_again(j, &grid, gradient, self.inverse[j], coding) else { continue };
                 changes[i] = change;
                 for (gradient, common) in gradients.iter_mut().zip(&self.common[block][i]).skip(i + 1) {
                     *gradient = fused(-common, change, *gradient);

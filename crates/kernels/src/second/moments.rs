@@ -11,6 +11,8 @@ use crate::tile::Column;
 pub const DAMPING: f64 = 0.01;
 /// A diagonal below this part of the largest is that of a dead channel.
 const DEAD: f64 = 1e-12;
+/// Energy of a column at which moments end: a square of what is here must be within f32, too.
+pub(crate) const MOST_ENERGY: f64 = 1e30;
 /// Floor of the weights for the search, as a part of the largest.
 const LEAST_WEIGHT: f32 = 1e-12;
 /// Strips of a part: enough that what is laid out for them does not count.
@@ -48,8 +50,7 @@ impl Moments {
             diagonal.iter().fold(0.0f64, |m, &d| m.max(f64::from(d))),
             diagonal.iter().map(|&d| f64::from(d)).sum::<f64>() / n.max(1) as f64,
         );
-        // A square of what is here must be within f32, too.
-        if !(mean > f64::from(f32::MIN_POSITIVE) && most < 1e30) {
+        if !(mean > f64::from(f32::MIN_POSITIVE) && most < MOST_ENERGY) {
             return false;
         }
         self.weights = diagonal.iter().map(|&d| d.max(LEAST_WEIGHT * most as f32)).collect();

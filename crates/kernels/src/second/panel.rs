@@ -1,7 +1,7 @@
 //! Sixteen rows of weights side by side: column `i` of all of them in one register.
 
 use super::packed::Packed;
-use super::product::{Sums, gather};
+use super::product::{Sums, fused, gather};
 use crate::group::Params;
 use crate::lanes::LANES;
 use crate::round::code;
@@ -135,6 +135,21 @@ impl Panel {
                 *d = lost(w, &grid.values(c, coding));
             }
         }
+    }
+
+    /// Rounds a column again, at its decoded value plus `step * gradient`; what that value changes by, where it does in any row.
+    #[inline(always)]
+    pub fn round_again(&mut self, column: usize, grid: &Grid, gradient: Column, step: f32, coding: &Coding) -> Option<Column> {
+        let old = grid.values(&self.codes[column], coding);
+        let codes = grid.codes(&fused(step, gradient, old), coding);
+        let new = grid.values(&codes, coding);
+        let change = lost(&new, &old);
+        if change == [0.0; LANES] {
+            return None;
+        }
+        self.codes[column] = codes;
+        self.d[column] = lost(&self.w[column], &new);
+        Some(change)
     }
 
     /// Squared weights and squared losses of each row.

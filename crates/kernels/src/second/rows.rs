@@ -11,7 +11,6 @@ use super::sweep::sweep;
 use crate::lanes::LANES;
 use crate::level::{Level, at_level};
 use crate::row::{RowCodec, RowFlags, Scratch};
-use crate::tile::Column;
 use aq_core::{BitWidth, Method};
 use std::ops::Range;
 
@@ -52,16 +51,6 @@ impl Second {
     pub const fn full_bytes(rows: usize, row: usize) -> u64 {
         // Both matrices, the factorisation, and the inputs as they came, in strips, and the other way around.
         2 * Packed::bytes(row, row) + Factor::bytes(row) + 3 * Packed::bytes(rows, row)
-    }
-
-    /// Bytes that the factored form takes while it is made and held.
-    pub const fn factored_bytes(rows: usize, rank: usize, row: usize) -> u64 {
-        3 * Packed::bytes(rows, row) + Factored::bytes(rank, row)
-    }
-
-    /// Bytes of the panels that a worker holds.
-    pub const fn panel_bytes(row: usize) -> u64 {
-        (PANELS * 5 * row * size_of::<Column>()) as u64
     }
 
     /// What the rows of each panel lose in the output.

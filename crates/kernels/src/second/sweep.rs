@@ -36,20 +36,7 @@ fn descend(panel: &mut Panel, range: &Range<usize>, local: &[f32], gradient: &mu
     let grid = panel.grids[group];
     for (j, row) in local.chunks_exact(range.len()).enumerate() {
         let column = range.start + j;
-        let old = grid.values(&panel.codes[column], coding);
-        let inverse = 1.0 / row[j];
-        let mut target = old;
-        for l in 0..LANES {
-            target[l] = gradient[j][l].mul_add(inverse, target[l]);
-        }
-        let codes = grid.codes(&target, coding);
-        let new = grid.values(&codes, coding);
-        let change = lost(&new, &old);
-        if change == [0.0; LANES] {
-            continue;
-        }
-        panel.codes[column] = codes;
-        panel.d[column] = lost(&panel.w[column], &new);
+        let Some(change) = panel.round_again(column, &grid, gradient[j], 1.0 / row[j], coding) else { continue };
         for (g, &h) in gradient.iter_mut().zip(row) {
             *g = fused(-h, change, *g);
         }
