@@ -105,7 +105,7 @@ ${peers()}
 ## Whole models
 
 \`npm run bench:model -- --sdnq --sizes 1,2,4\`: a FLUX-shaped transformer with random weights in bf16, ${THREADS} threads, page cache warm, the best of
-three runs, each in a process of its own. The output is read once more for its checksums.
+three runs, each in a process of its own.
 
 ${models()}
 
@@ -115,8 +115,9 @@ ${models()}
 
 ${profile(model, work)}
 
-The search is the limit of the arithmetic: a pass is a short chain of instructions for sixteen weights with nothing left to fold, so it becomes
-faster with fewer candidates only. What comes next is the output's checksum (BLAKE3, which reads the files again: to be taken while writing) and the operating system's copies.
+A default job spends most of its time on the layers of the computed time path: sweeps through 64 rows, and the searches before them. Without it
+the search is the limit: a pass is a short chain of instructions for sixteen weights with nothing left to fold, so it becomes faster with fewer
+candidates only; then come the operating system's copies.
 `;
   writeFileSync(join(root, 'docs', 'performance.md'), text);
 } finally {
