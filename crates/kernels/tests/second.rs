@@ -94,7 +94,7 @@ fn the_output_changes_far_less_and_no_row_loses() {
                 let inputs = inputs(Level::current(), &x, g, rotation);
                 let plain = encode(Level::current(), &codec, g, None, &w, 64);
                 let before = errors(&x, &w, &plain.decoded, g.row());
-                let factored = Second::Factored(Box::new(Factored::new(&inputs).unwrap()));
+                let factored = Second::Factored(Box::new(Factored::new(Level::current(), &inputs).unwrap()));
                 for (second, least) in [(full(Level::current(), &inputs, bits != BitWidth::Two), 4.0), (factored, 3.0)] {
                     let found = encode(Level::current(), &codec, g, Some(&second), &w, 64);
                     let after = errors(&x, &w, &found.decoded, g.row());
@@ -187,7 +187,8 @@ fn the_bits_are_the_same_at_every_level_and_in_any_batch() {
             let of = |level: Level, batch: usize| {
                 let inputs = inputs(level, &x, g, None);
                 let span = Span::of(level, &inputs, 16);
-                let list = [full(level, &inputs, bits != BitWidth::Two), Second::Factored(Box::new(Factored::new(&span.rows).unwrap()))];
+                let list =
+                    [full(level, &inputs, bits != BitWidth::Two), Second::Factored(Box::new(Factored::new(level, &span.rows).unwrap()))];
                 list.map(|second| encode(level, &codec, g, Some(&second), &w, batch)).map(|l| {
                     let floats = l.scales.iter().chain(&l.zeros).chain(&l.decoded).map(|v| v.to_bits()).collect::<Vec<_>>();
                     (l.codes, floats)
@@ -218,8 +219,10 @@ fn awkward_inputs_give_finite_values_and_never_more_error() {
             let codec = RowCodec::new(g, scheme(bits, 16, false, None), Tuning::default());
             let inputs = inputs(Level::current(), &x, g, None);
             let before = errors(&x, &w, &encode(Level::current(), &codec, g, None, &w, 64).decoded, g.row());
-            let list =
-                [full(Level::current(), &inputs, bits != BitWidth::Two), Second::Factored(Box::new(Factored::new(&inputs).unwrap()))];
+            let list = [
+                full(Level::current(), &inputs, bits != BitWidth::Two),
+                Second::Factored(Box::new(Factored::new(Level::current(), &inputs).unwrap())),
+            ];
             for second in list {
                 let found = encode(Level::current(), &codec, g, Some(&second), &w, 64);
                 assert!(found.decoded.iter().all(|v| v.is_finite()), "{name} {bits}");
@@ -235,6 +238,6 @@ fn awkward_inputs_give_finite_values_and_never_more_error() {
         for (i, part) in moments.parts().into_iter().enumerate() {
             Moments::fill(Level::current(), &packed, i, part);
         }
-        assert!(!moments.damp() && Factored::new(&inputs).is_none());
+        assert!(!moments.damp() && Factored::new(Level::current(), &inputs).is_none());
     }
 }

@@ -7,7 +7,7 @@ use super::rotation;
 use crate::error::QuantError;
 use crate::time::StepInputs;
 use aq_core::report::{InputOrigin, SecondForm, SecondReport};
-use aq_core::{BitWidth, Geometry, Method, Scheme};
+use aq_core::{BitWidth, Geometry, Method};
 use aq_io::layout::LayerSpec;
 use aq_kernels::Level;
 use aq_kernels::second::{Factor, Factored, Inputs, Moments, Second, Span};
@@ -32,7 +32,17 @@ pub struct Prepared {
     pub second: Second,
     /// For the report.
     pub report: SecondReport,
-    key: u64,
+    key: Key,
+    span: Option<Arc<Span>>,
+}
+
+/// What a form is made from.
+#[derive(PartialEq, Eq)]
+struct Key {
+    input: u64,
+    rotation: Option<usize>,
+    by_order: bool,
+    out: usize,
 }
 
 /// The last ones that were made: layers with one input (q, k and v) follow each other.
@@ -81,20 +91,27 @@ pub fn chosen(
 pub fn prepared(job: &JobContext<'_>, inputs: &LayerInputs, spec: &LayerSpec) -> Result<Option<Arc<Prepared>>, QuantError> {
     job.control.check()?;
     let by_order = spec.scheme.bits != BitWidth::Two && job.tuning.order;
-    let key = key(&inputs.learn, spec.geometry, &spec.scheme, by_order);
+    let input = fingerprint(&inputs.learn, spec.geometry);
+    let key = Key { input, rotation: spec.scheme.rotation, by_order, out: spec.geometry.out };
     let mut recent = job.recent();
     if let Some(found) = recent.iter().find(|p| p.key == key) {
         return Ok(Some(found.clone()));
     }
-    let level = Level::current();
-    let Some(rows) = arranged(level, &inputs.learn, spec.geometry, spec.scheme.rotation) else { return Ok(None) };
+    let rows = inputs.learn.iter().filter(|i| counts(i)).map(|i| i.rows).sum();
     let (out, row) = (spec.geometry.out, spec.geometry.row());
     // Computed inputs lie near a curve; recorded ones may fill as many directions as they are rows.
-    let most = if inputs.origin == InputOrigin::Recorded && rows.rows <= row { rows.rows } else { RANK.min(rows.rows) };
-    let full = is_full(rows.rows, row, out, most) && Second::full_bytes(rows.rows, row) <= job.memory.limit();
-    let made = if full { whole(level, &rows, by_order, inputs.origin) } else { spanned(level, &rows, most, inputs.origin) };
-    let Some((second, report)) = made else { return Ok(None) };
-    let made = Arc::new(Prepared { second, report, key });
+    let most = if inputs.origin == InputOrigin::Recorded && rows <= row { rows } else { RANK.min(rows) };
+    let full = is_full(rows, row, out, most) && Second::full_bytes(rows, row) <= job.memory.limit();
+    let made = if full {
+        whole(&inputs.learn, spec, by_order).map(|(second, form)| (second, form, None))
+    } else {
+        let known = recent.iter().find(|p| p.key.input == input).and_then(|p| p.span.clone());
+        spanned(&inputs.learn, spec, most, known).map(|(second, span)| (second, SecondForm::Factored, Some(span)))
+    };
+    let Some((second, form, span)) = made else { return Ok(None) };
+    let (rank, kept) = (span.as_ref().map(|s| s.rows.rows), span.as_ref().map(|s| s.kept));
+    let report = SecondReport { form, inputs: inputs.origin, rows, rank, kept };
+    let made = Arc::new(Prepared { second, report, key, span });
     if recent.len() == KEPT {
         recent.remove(0);
     }
@@ -114,7 +131,7 @@ fn is_full(rows: usize, row: usize, out: usize, rank: usize) -> bool {
 fn arranged(level: Level, inputs: &[StepInputs], g: Geometry, rotation: Option<usize>) -> Option<Inputs> {
     let weight: f64 = inputs.iter().filter(|i| i.rows > 0).map(|i| f64::from(i.weight)).sum();
     let mut all = Inputs::new(g);
-    for step in inputs.iter().filter(|i| i.rows > 0 && i.weight > 0.0) {
+    for step in inputs.iter().filter(|i| counts(i)) {
         let share = f64::from(step.weight) / weight / step.rows as f64;
         if !all.push(level, &step.data, g, rotation, share) {
             return None;
@@ -124,7 +141,9 @@ fn arranged(level: Level, inputs: &[StepInputs], g: Geometry, rotation: Option<u
 }
 
 /// The moments and their factor.
-fn whole(level: Level, rows: &Inputs, by_order: bool, origin: InputOrigin) -> Option<(Second, SecondReport)> {
+fn whole(inputs: &[StepInputs], spec: &LayerSpec, by_order: bool) -> Option<(Second, SecondForm)> {
+    let level = Level::current();
+    let rows = &arranged(level, inputs, spec.geometry, spec.scheme.rotation)?;
     let mut moments = Moments::new(rows.row);
     let packed = rows.packed();
     moments.parts().into_par_iter().enumerate().for_each(|(i, part)| Moments::fill(level, &packed, i, part));
@@ -143,26 +162,28 @@ fn whole(level: Level, rows: &Inputs, by_order: bool, origin: InputOrigin) -> Op
         }
         done
     });
-    let report = SecondReport {
-        form: if factored { SecondForm::Full } else { SecondForm::Sweeps },
-        inputs: origin,
-        rows: rows.rows,
-        rank: None,
-        kept: None,
+    let form = if factored { SecondForm::Full } else { SecondForm::Sweeps };
+    Some((Second::full(moments, factored.then_some(&factor), order, rows), form))
+}
+
+/// Rows that span the inputs, themselves where they are few, before they are rotated: what spans them rotated is the same, rotated.
+fn spanned(inputs: &[StepInputs], spec: &LayerSpec, rank: usize, known: Option<Arc<Span>>) -> Option<(Second, Arc<Span>)> {
+    let level = Level::current();
+    let span = match known {
+        Some(span) => span,
+        None => Arc::new(Span::of(level, &arranged(level, inputs, spec.geometry, None)?, rank)),
     };
-    Some((Second::full(moments, factored.then_some(&factor), order, rows), report))
+    let rotated = span.rows.rotated(level, spec.geometry, spec.scheme.rotation)?;
+    Some((Second::Factored(Box::new(Factored::new(level, &rotated)?)), span))
 }
 
-/// Rows that span the inputs: themselves where they are few.
-fn spanned(level: Level, rows: &Inputs, rank: usize, origin: InputOrigin) -> Option<(Second, SecondReport)> {
-    let span = Span::of(level, rows, rank);
-    let report =
-        SecondReport { form: SecondForm::Factored, inputs: origin, rows: rows.rows, rank: Some(span.rows.rows), kept: Some(span.kept) };
-    Some((Second::Factored(Box::new(Factored::new(&span.rows)?)), report))
+/// Whether anything is learned from a step.
+fn counts(inputs: &StepInputs) -> bool {
+    inputs.rows > 0 && inputs.weight > 0.0
 }
 
-/// Of everything that a prepared input is made from.
-fn key(inputs: &[StepInputs], g: Geometry, scheme: &Scheme, by_order: bool) -> u64 {
+/// Of inputs in the order of a layer's groups.
+fn fingerprint(inputs: &[StepInputs], g: Geometry) -> u64 {
     let mut hash = Xxh3::new();
     let mut bytes = [0; 4 * HASHED];
     for step in inputs {
@@ -175,9 +196,8 @@ fn key(inputs: &[StepInputs], g: Geometry, scheme: &Scheme, by_order: bool) -> u
             hash.update(&bytes[..4 * values.len()]);
         }
     }
-    for number in [g.channels, g.taps, scheme.rotation.unwrap_or(0), usize::from(by_order), g.out] {
-        hash.update(&number.to_le_bytes());
-    }
+    hash.update(&g.channels.to_le_bytes());
+    hash.update(&g.taps.to_le_bytes());
     hash.digest()
 }
 

@@ -6,10 +6,10 @@
 //! taken in f64 over the calibration rows in their order; a total is the sum over weight rows in their order.
 
 use aq_kernels::Level;
-use aq_kernels::outputs::dots;
+use aq_kernels::outputs::{TOGETHER, dots};
 
-/// Bytes of calibration rows that are taken together: they stay in the first cache while the weight rows pass by.
-const BLOCK_BYTES: usize = 1 << 14;
+/// Bytes of calibration rows that are taken together: they stay in the second cache while the weight rows pass by.
+const BLOCK_BYTES: usize = 1 << 18;
 
 /// Recorded inputs of a layer at one step.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -102,17 +102,17 @@ pub fn row_sums(inputs: &[StepInputs], original: &[f32], decoded: &[f32], row: u
     let steps = inputs.len();
     let mut sums = vec![OutputSums::default(); original.len() / row * steps];
     let level = Level::current();
-    let block = (BLOCK_BYTES / (row * size_of::<f32>())).max(1);
+    let block = (BLOCK_BYTES / (row * size_of::<f32>())).max(TOGETHER) / TOGETHER * TOGETHER;
+    let mut rows = Vec::new();
     for (s, input) in inputs.iter().enumerate() {
         assert_eq!(input.data.len(), input.rows * row);
-        for rows in input.data.chunks(block * row) {
-            for (i, (w, v)) in original.chunks_exact(row).zip(decoded.chunks_exact(row)).enumerate() {
-                let sum = &mut sums[i * steps + s];
-                for x in rows.chunks_exact(row) {
-                    let (y, v) = dots(level, w, v, x);
-                    sum.push(y, v);
-                }
-            }
+        rows.extend(input.data.chunks_exact(row).map(|x| (s, x)));
+    }
+    for rows in rows.chunks(block) {
+        let (steps_of, x): (Vec<usize>, Vec<&[f32]>) = rows.iter().copied().unzip();
+        for ((w, v), sums) in original.chunks_exact(row).zip(decoded.chunks_exact(row)).zip(sums.chunks_exact_mut(steps)) {
+            let mut step = steps_of.iter();
+            dots(level, w, v, &x, |y, v| step.next().into_iter().for_each(|&s| sums[s].push(y, v)));
         }
     }
     sums

@@ -27,7 +27,9 @@ impl Ordered {
         let cols = self.upper.cols();
         let step = if self.order.is_some() { BLOCK } else { n };
         if self.order.is_some() {
-            panels.iter_mut().for_each(|p| p.search_all(n, coding, Some(weights)));
+            for panel in panels.iter_mut() {
+                panel.search_all(n, coding, Some(weights));
+            }
         }
         let mut errors: Vec<Vec<Column>> = vec![Vec::with_capacity(cols); panels.len()];
         for first in (0..cols).step_by(step) {

@@ -108,6 +108,18 @@ impl Inputs {
         first_non_finite(&self.data[at..]).is_none()
     }
 
+    /// Rows that were not rotated, rotated as a layer of this geometry is; `None` where they leave f32.
+    pub fn rotated(&self, level: Level, geometry: Geometry, rotation: Option<usize>) -> Option<Self> {
+        let mut stored = vec![0.0; self.data.len()];
+        for (from, to) in self.data.chunks_exact(self.row).zip(stored.chunks_exact_mut(self.row)) {
+            for (tap, from) in from.chunks_exact(geometry.channels).enumerate() {
+                to.iter_mut().skip(tap).step_by(geometry.taps).zip(from).for_each(|(to, from)| *to = *from);
+            }
+        }
+        let mut rotated = Self::new(geometry);
+        rotated.push(level, &stored, geometry, rotation, 1.0).then_some(rotated)
+    }
+
     /// `x` in strips: a row for each recorded one.
     pub fn packed(&self) -> Packed {
         let mut packed = Packed::zeros(self.rows, self.row);

@@ -68,6 +68,13 @@ impl Grid {
     }
 }
 
+/// What the rows of a panel lose in the output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Errors {
+    pub before: [f64; LANES],
+    pub after: [f64; LANES],
+}
+
 /// Sixteen rows; lanes without one hold zeros.
 #[derive(Debug, Default)]
 pub(crate) struct Panel {
@@ -91,6 +98,19 @@ impl Panel {
         self.d.resize(row, [0.0; LANES]);
         self.codes.resize(row, [0.0; LANES]);
         self.grids.clear();
+    }
+
+    /// Takes the codes of its rows, in the order of the columns, with the grids that were pushed.
+    #[inline(always)]
+    pub fn adopt(&mut self, codes: &[f32], n: usize, coding: &Coding) {
+        self.tile.fill(codes, self.w.len());
+        std::mem::swap(&mut self.codes, &mut self.tile.w);
+        let weights = self.w.chunks_exact(n).zip(&self.grids);
+        for ((w, grid), (d, codes)) in weights.zip(self.d.chunks_exact_mut(n).zip(self.codes.chunks_exact(n))) {
+            for ((w, d), c) in w.iter().zip(d).zip(codes) {
+                *d = lost(w, &grid.values(c, coding));
+            }
+        }
     }
 
     /// The columns of a group.
@@ -137,19 +157,15 @@ impl Panel {
         }
     }
 
-    /// Rounds a column again, at its decoded value plus `step * gradient`; what that value changes by, where it does in any row.
+    /// Rounds a column again, at its decoded value plus `step * gradient`; what that value changes by.
     #[inline(always)]
-    pub fn round_again(&mut self, column: usize, grid: &Grid, gradient: Column, step: f32, coding: &Coding) -> Option<Column> {
+    pub fn round_again(&mut self, column: usize, grid: &Grid, gradient: Column, step: f32, coding: &Coding) -> Column {
         let old = grid.values(&self.codes[column], coding);
         let codes = grid.codes(&fused(step, gradient, old), coding);
         let new = grid.values(&codes, coding);
-        let change = lost(&new, &old);
-        if change == [0.0; LANES] {
-            return None;
-        }
         self.codes[column] = codes;
         self.d[column] = lost(&self.w[column], &new);
-        Some(change)
+        lost(&new, &old)
     }
 
     /// Squared weights and squared losses of each row.
@@ -186,16 +202,19 @@ pub(crate) fn losses(panels: &[Panel]) -> Vec<&[Column]> {
 #[inline(always)]
 pub(crate) fn squares(a: &Packed, panels: &[Panel], sums: &mut Vec<Vec<Sums>>) -> Vec<[f64; LANES]> {
     gather(a, &(0..a.cols()), &losses(panels), sums);
-    let of = |sums: &Vec<Sums>| {
-        let mut total = [0.0; LANES];
-        for y in sums.iter().flatten() {
-            for j in 0..LANES {
-                total[j] += f64::from(y[j]) * f64::from(y[j]);
-            }
+    sums.iter().map(|sums| energy(sums.as_flattened())).collect()
+}
+
+/// Sum of squares in each lane.
+#[inline(always)]
+pub(crate) fn energy(columns: &[Column]) -> [f64; LANES] {
+    let mut total = [0.0; LANES];
+    for y in columns {
+        for j in 0..LANES {
+            total[j] += f64::from(y[j]) * f64::from(y[j]);
         }
-        total
-    };
-    sums.iter().map(of).collect()
+    }
+    total
 }
 
 /// A square block of a packed matrix, row after row.

@@ -5,13 +5,13 @@ use super::factor::Factor;
 use super::factored::Factored;
 use super::moments::Moments;
 use super::packed::{Inputs, Packed};
-use super::panel::{Coding, Panel, losses, lost, squares};
+use super::panel::{Coding, Errors, Grid, Panel, losses, squares};
 use super::product::{Sums, gather};
 use super::sweep::sweep;
 use crate::lanes::LANES;
 use crate::level::{Level, at_level};
 use crate::row::{RowCodec, RowFlags, Scratch};
-use aq_core::{BitWidth, Method};
+use aq_core::{BitWidth, Geometry, Method};
 use std::ops::Range;
 
 /// Panels that share what is loaded of a matrix.
@@ -53,47 +53,47 @@ impl Second {
         2 * Packed::bytes(row, row) + Factor::bytes(row) + 3 * Packed::bytes(rows, row)
     }
 
-    /// What the rows of each panel lose in the output.
+    /// Rounds all weights of some panels, which hold the codes that a search found without these inputs.
+    #[inline(always)]
+    fn round(&self, panels: &mut [Panel], codec: &RowCodec, coding: &Coding, sums: &mut Vec<Vec<Sums>>) -> Vec<Errors> {
+        let sweeps = if codec.tuning().sweep { SWEEPS_FACTORED } else { 0 };
+        match self {
+            Self::Factored(factored) => factored.sweep(panels, codec.geometry().group, coding, sweeps, sums),
+            Self::Full(full) => {
+                let before = full.errors(panels, sums);
+                full.round(panels, codec, coding, sums);
+                before.into_iter().zip(full.errors(panels, sums)).map(|(before, after)| Errors { before, after }).collect()
+            }
+        }
+    }
+}
+
+impl Full {
     #[inline(always)]
     fn errors(&self, panels: &[Panel], sums: &mut Vec<Vec<Sums>>) -> Vec<[f64; LANES]> {
-        match self {
-            Self::Factored(f) => squares(f.transposed(), panels, sums),
-            Self::Full(full) => match &full.inputs {
-                Some(inputs) => squares(inputs, panels, sums),
-                None => full.moments.errors(panels, sums),
-            },
+        match &self.inputs {
+            Some(inputs) => squares(inputs, panels, sums),
+            None => self.moments.errors(panels, sums),
         }
     }
 
-    /// Rounds all weights of some panels.
     #[inline(always)]
     fn round(&self, panels: &mut [Panel], codec: &RowCodec, coding: &Coding, sums: &mut Vec<Vec<Sums>>) {
-        let n = codec.geometry().group;
-        let tuning = codec.tuning();
-        match self {
-            Self::Factored(factored) => {
-                for panel in panels.iter_mut() {
-                    panel.search_all(n, coding, None);
-                    panel.round_all(n, coding);
-                }
-                factored.sweep(panels, n, coding, if tuning.sweep { SWEEPS_FACTORED } else { 0 }, sums);
+        let (n, tuning) = (codec.geometry().group, codec.tuning());
+        panels.iter_mut().for_each(|p| p.grids.clear());
+        let sweeps = if let Some(ordered) = &self.ordered {
+            ordered.compensate(panels, n, coding, self.moments.weights(), sums);
+            usize::from(tuning.sweep)
+        } else {
+            for panel in panels.iter_mut() {
+                panel.search_all(n, coding, Some(self.moments.weights()));
+                panel.round_all(n, coding);
             }
-            Self::Full(full) => {
-                let sweeps = if let Some(ordered) = &full.ordered {
-                    ordered.compensate(panels, n, coding, full.moments.weights(), sums);
-                    usize::from(tuning.sweep)
-                } else {
-                    for panel in panels.iter_mut() {
-                        panel.search_all(n, coding, Some(full.moments.weights()));
-                        panel.round_all(n, coding);
-                    }
-                    SWEEPS_ALONE
-                };
-                let refit = tuning.refit && coding.bits != BitWidth::Eight;
-                for _ in 0..sweeps {
-                    sweep(full.moments.matrix(), panels, n, coding, refit, sums);
-                }
-            }
+            SWEEPS_ALONE
+        };
+        let refit = tuning.refit && coding.bits != BitWidth::Eight;
+        for _ in 0..sweeps {
+            sweep(self.moments.matrix(), panels, n, coding, refit, sums);
         }
     }
 }
@@ -175,46 +175,56 @@ fn encode_batch(codec: &RowCodec, second: &Second, rows: &[f32], scratch: &mut S
         panel.fill(rows, width);
         panels.push(panel);
     }
-    // What the plain encoding loses.
-    let mut decoded = vec![0.0; rows.len()];
-    for (i, to) in decoded.chunks_exact_mut(width).enumerate() {
-        codec.decode_codes(&out.codes[part(i, width)], &out.scales[part(i, grids)], &out.zeros[part(i, grids)], to);
+    let plainly: Vec<f32> = out.codes.iter().map(|&c| f32::from(c)).collect();
+    let codes = codec.arranged(&plainly, scratch).chunks(LANES * width);
+    for ((panel, codes), (scales, zeros)) in
+        panels.iter_mut().zip(codes).zip(out.scales.chunks(LANES * grids).zip(out.zeros.chunks(LANES * grids)))
+    {
+        panel.grids.extend((0..grids).map(|i| grid(g, i, scales, zeros)));
+        panel.adopt(codes, g.group, &coding);
     }
-    let mut tile = Panel::default();
-    for (panel, values) in panels.iter_mut().zip(codec.arranged(&decoded, scratch).chunks(LANES * width)) {
-        tile.fill(values, width);
-        panel.d.clear();
-        panel.d.extend(panel.w.iter().zip(&tile.w).map(|(w, v)| lost(w, v)));
-    }
-    let mut sums = Vec::new();
-    let before = second.errors(&panels, &mut sums);
-    second.round(&mut panels, codec, &coding, &mut sums);
-    let after = second.errors(&panels, &mut sums);
-    for (p, ((panel, before), after)) in panels.iter().zip(&before).zip(&after).enumerate() {
+    let errors = second.round(&mut panels, codec, &coding, &mut Vec::new());
+    for (p, (panel, errors)) in panels.iter().zip(&errors).enumerate() {
         let [ww, dd] = panel.energies();
+        let codes: Vec<[u8; LANES]> = panel.codes.iter().map(|c| c.map(crate::round::byte)).collect();
         for lane in 0..LANES.min(rows.len() / width - p * LANES) {
             // A row whose weights are lost altogether fits the recorded inputs and no others.
-            if after[lane] < before[lane] && dd[lane] < ww[lane] {
-                emit(codec, panel, lane, p * LANES + lane, out);
+            if errors.after[lane] < errors.before[lane] && dd[lane] < ww[lane] {
+                emit(codec, panel, &codes, [lane, p * LANES + lane], out);
             }
         }
     }
 }
 
+/// The grid that stands at a place in the order of a panel, of at most sixteen rows.
+#[inline(always)]
+fn grid(g: Geometry, i: usize, scales: &[f32], zeros: &[f32]) -> Grid {
+    let at = stored(g, i);
+    let (mut scale, mut zero) = ([1.0; LANES], [0.0; LANES]);
+    for (lane, (scales, zeros)) in scales.chunks_exact(g.scales_per_row()).zip(zeros.chunks_exact(g.scales_per_row())).enumerate() {
+        (scale[lane], zero[lane]) = (scales[at], zeros[at]);
+    }
+    Grid::new(scale, zero)
+}
+
+/// From (tap, group) to (group, tap).
+const fn stored(g: Geometry, i: usize) -> usize {
+    let (tap, group) = (i / g.groups(), i % g.groups());
+    group * g.taps + tap
+}
+
 /// Writes one row of a panel over what stands in its place.
 #[inline(always)]
-fn emit(codec: &RowCodec, panel: &Panel, lane: usize, row: usize, out: &mut Encoded<'_>) {
+fn emit(codec: &RowCodec, panel: &Panel, codes: &[[u8; LANES]], [lane, row]: [usize; 2], out: &mut Encoded<'_>) {
     let g = codec.geometry();
-    let codes = &mut out.codes[part(row, g.row())];
-    for (at, code) in panel.codes.iter().enumerate() {
-        let (tap, channel) = (at / g.channels, at % g.channels);
-        codes[channel * g.taps + tap] = crate::round::byte(code[lane]);
+    for (tap, codes) in codes.chunks_exact(g.channels).enumerate() {
+        let places = out.codes[part(row, g.row())].iter_mut().skip(tap).step_by(g.taps);
+        places.zip(codes).for_each(|(to, code)| *to = code[lane]);
     }
     let place = part(row, g.scales_per_row());
     let (scales, zeros) = (&mut out.scales[place.clone()], &mut out.zeros[place]);
     for (i, grid) in panel.grids.iter().enumerate() {
-        let (tap, group) = (i / g.groups(), i % g.groups());
-        (scales[group * g.taps + tap], zeros[group * g.taps + tap]) = (grid.scale[lane], grid.zero[lane]);
+        (scales[stored(g, i)], zeros[stored(g, i)]) = (grid.scale[lane], grid.zero[lane]);
     }
 }
 

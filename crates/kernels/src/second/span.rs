@@ -68,20 +68,22 @@ fn start(rows: usize, rank: usize) -> Vec<f32> {
 /// `a' b`, `b` and the result row after row of `rank` values.
 #[inline(always)]
 fn times(a: &Packed, b: &[f32], rank: usize) -> Vec<f32> {
-    let mut out = vec![0.0; a.cols() * rank];
-    let mut sums: Vec<Vec<Sums>> = Vec::new();
-    for first in (0..rank).step_by(LANES) {
+    let lanes = |first: usize| {
         let lanes = |row: &[f32]| {
             let mut column: Column = [0.0; LANES];
-            let width = LANES.min(rank - first);
-            column[..width].copy_from_slice(&row[first..first + width]);
+            let row = &row[first..rank.min(first + LANES)];
+            column[..row.len()].copy_from_slice(row);
             column
         };
-        let right: Vec<Column> = b.chunks_exact(rank).map(lanes).collect();
-        gather(a, &(0..a.cols()), &[right.as_slice()], &mut sums);
-        for (i, row) in out.chunks_exact_mut(rank).enumerate() {
-            let width = LANES.min(rank - first);
-            row[first..first + width].copy_from_slice(&sums[0][i / STRIP][i % STRIP][..width]);
+        b.chunks_exact(rank).map(lanes).collect::<Vec<Column>>()
+    };
+    let rights: Vec<Vec<Column>> = (0..rank).step_by(LANES).map(lanes).collect();
+    let mut sums: Vec<Vec<Sums>> = Vec::new();
+    gather(a, &(0..a.cols()), &rights.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut sums);
+    let mut out = vec![0.0; a.cols() * rank];
+    for (i, row) in out.chunks_exact_mut(rank).enumerate() {
+        for (to, sums) in row.chunks_mut(LANES).zip(&sums) {
+            to.copy_from_slice(&sums[i / STRIP][i % STRIP][..to.len()]);
         }
     }
     out
@@ -97,7 +99,7 @@ fn orthonormal(values: Vec<f32>, rank: usize) -> Vec<f32> {
         let before = norm(column);
         for _ in 0..2 {
             for other in done.iter() {
-                let along: f64 = column.iter().zip(other).map(|(a, b)| a * b).sum();
+                let along = dot(column, other);
                 column.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
             }
         }
@@ -113,7 +115,18 @@ fn orthonormal(values: Vec<f32>, rank: usize) -> Vec<f32> {
 }
 
 fn norm(column: &[f64]) -> f64 {
-    column.iter().map(|v| v * v).sum::<f64>().sqrt()
+    dot(column, column).sqrt()
+}
+
+/// Summed in eight places, so that no sum waits for the one before it.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; STRIP];
+    for (a, b) in a.chunks(STRIP).zip(b.chunks(STRIP)) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum()
 }
 
 #[cfg(test)]

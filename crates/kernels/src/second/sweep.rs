@@ -36,11 +36,24 @@ fn descend(panel: &mut Panel, range: &Range<usize>, local: &[f32], gradient: &mu
     let grid = panel.grids[group];
     for (j, row) in local.chunks_exact(range.len()).enumerate() {
         let column = range.start + j;
-        let Some(change) = panel.round_again(column, &grid, gradient[j], 1.0 / row[j], coding) else { continue };
+        let change = panel.round_again(column, &grid, gradient[j], 1.0 / row[j], coding);
+        if !any(&change) {
+            continue;
+        }
         for (g, &h) in gradient.iter_mut().zip(row) {
             *g = fused(-h, change, *g);
         }
     }
+}
+
+/// Whether a lane is not zero; without a way out of the loop, so that lanes are looked at together.
+#[inline(always)]
+fn any(column: &Column) -> bool {
+    let mut most = 0.0;
+    for v in column {
+        most = f32::max(most, v.abs());
+    }
+    most != 0.0
 }
 
 #[inline(always)]
