@@ -12,6 +12,7 @@ import { matrixCases, runMatrix } from './matrix.mjs';
 import { TRAINED } from './models.mjs';
 import { runQuality } from './quality.mjs';
 import { runTimePath } from './time-path.mjs';
+import { runTimeTables } from './time-tables.mjs';
 
 const words = process.argv.slice(2);
 const wanted = (title) => words.length === 0 || words.some((word) => title.includes(word));
@@ -57,6 +58,7 @@ async function runAll(work) {
     await runMatrix({ cases, work, quantizeDiffusionModel, checker, report });
     await runQuality({ work, quantizeDiffusionModel, checker, report, wanted });
     await runTimePath({ work, checker, report, wanted });
+    await runTimeTables({ work, quantizeDiffusionModel, checker, report, wanted });
   } finally {
     checker.stop();
   }

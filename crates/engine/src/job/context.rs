@@ -3,6 +3,7 @@
 use super::judge::Judge;
 use super::run::Prepared;
 use super::second::Recent;
+use super::tables::Tables;
 use crate::control::Control;
 use crate::device::Compute;
 use crate::error::QuantError;
@@ -34,6 +35,8 @@ pub struct JobContext<'a> {
     pub memory: &'a Memory,
     /// Calibration, if there is any.
     pub judge: Option<&'a Judge>,
+    /// Where tables over time are laid aside, if there are any.
+    pub tables: Option<&'a Tables>,
     /// The log span of the job, for its workers.
     pub span: tracing::Span,
     /// Switches of the search.
@@ -48,12 +51,12 @@ pub struct JobContext<'a> {
 
 impl<'a> JobContext<'a> {
     /// For one job.
-    pub fn new(control: &'a Control, prepared: &'a Prepared) -> Self {
+    pub fn new(control: &'a Control, prepared: &'a Prepared, tables: Option<&'a Tables>) -> Self {
         let Prepared { config, source, plan, layout, compute, memory, judge, tuning, .. } = prepared;
         let (failed, stopped_first) = (AtomicUsize::new(usize::MAX), AtomicBool::new(false));
         let span = tracing::Span::current();
         let (layout, judge, tuning, recent) = (*layout, judge.as_ref(), *tuning, Mutex::default());
-        Self { control, config, source, plan, layout, compute, memory, judge, span, tuning, recent, failed, stopped_first }
+        Self { control, config, source, plan, layout, compute, memory, judge, tables, span, tuning, recent, failed, stopped_first }
     }
 
     /// Inputs made ready last.

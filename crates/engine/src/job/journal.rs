@@ -6,6 +6,7 @@
 
 use super::judge::{Judge, Judged};
 use super::layer::LayerDone;
+use super::tables::Aside;
 use crate::error::QuantError;
 use aq_core::error::{ConfigIssue, ErrorCode, IssueSource};
 use aq_core::report::{Attempt, LayerOutcome, SecondReport, TimeGroup};
@@ -75,6 +76,8 @@ pub struct LayerEntry {
     pub method: Method,
     /// In which form its inputs decided about them.
     pub second: Option<SecondReport>,
+    /// Its table over time.
+    pub table: Option<Aside>,
 }
 
 impl LayerEntry {
@@ -93,6 +96,7 @@ impl LayerEntry {
             outcome: done.outcome,
             method: done.spec.scheme.method,
             second: done.second,
+            table: done.table,
         }
     }
 

@@ -7,13 +7,13 @@ use super::layer::figures;
 use crate::control::Control;
 use crate::error::{QuantError, ShapeSubject, WorkFailure};
 use crate::plan::Plan;
-use crate::time::{OutputSums, StepInputs, measure, segment};
+use crate::time::{GroupQuality, OutputSums, StepInputs, measure, segment};
 use crate::time_path::{self, TimePath};
 use crate::tuning::Tuning;
 use aq_core::error::ConfigIssue;
 use aq_core::report::{Figures, InputOrigin, TimeGroup, Warning};
 use aq_core::{BitWidth, Method, ResolvedConfig};
-use aq_io::calibration::{Calibration, CalibrationError, StepRows};
+use aq_io::calibration::{Axis, Calibration, CalibrationError, StepRows};
 use aq_io::error::Missing;
 use aq_io::layout::Layout;
 use aq_io::source::Source;
@@ -239,23 +239,39 @@ impl Judge {
         Ok((!inputs.is_empty()).then_some(inputs))
     }
 
-    /// Quality of a layer's output in each group that it has steps of.
-    pub fn quality(&self, inputs: &[StepInputs], sums: &[OutputSums]) -> Vec<TimeGroup> {
-        let steps: Vec<i32> = inputs.iter().map(|i| i.step).collect();
-        let mut list = Vec::new();
-        for (index, group) in self.groups.iter().enumerate() {
+    /// Groups that inputs have steps of: which, and these steps.
+    pub fn groups_of(&self, inputs: &[StepInputs]) -> Vec<(usize, Range<usize>)> {
+        let of = |group: &Range<usize>| {
             // Half way between recorded steps, so that computed ones between two groups belong to one of them.
             let begin = if group.start == 0 { i32::MIN } else { i32::midpoint(self.steps[group.start - 1], self.steps[group.start]) };
             let end = self.steps.get(group.end).map_or(i32::MAX, |next| i32::midpoint(self.steps[group.end - 1], *next));
-            let range = steps.partition_point(|s| *s <= begin)..steps.partition_point(|s| *s <= end);
-            if range.is_empty() {
-                continue;
-            }
-            for q in measure(&steps, sums, &[range]) {
-                list.push(TimeGroup { index: index as u32, first: q.first, last: q.last, cosine: q.cosine, sqnr_db: q.sqnr_db });
-            }
-        }
-        list
+            inputs.partition_point(|i| i.step <= begin)..inputs.partition_point(|i| i.step <= end)
+        };
+        self.groups.iter().map(of).enumerate().filter(|(_, range)| !range.is_empty()).collect()
+    }
+
+    /// Quality of a layer's output in each group that it has steps of.
+    pub fn quality(&self, inputs: &[StepInputs], sums: &[OutputSums]) -> Vec<TimeGroup> {
+        let steps: Vec<i32> = inputs.iter().map(|i| i.step).collect();
+        let (indexes, ranges): (Vec<usize>, Vec<Range<usize>>) = self.groups_of(inputs).into_iter().unzip();
+        let of = |(index, q): (usize, GroupQuality)| TimeGroup {
+            index: index as u32,
+            first: q.first,
+            last: q.last,
+            cosine: q.cosine,
+            sqnr_db: q.sqnr_db,
+        };
+        indexes.into_iter().zip(measure(&steps, sums, &ranges)).map(of).collect()
+    }
+
+    /// First and last step of each group.
+    pub fn ranges(&self) -> Vec<[i32; 2]> {
+        self.groups.iter().filter(|g| !g.is_empty()).map(|g| [self.steps[g.start], self.steps[g.end - 1]]).collect()
+    }
+
+    /// What steps count.
+    pub fn axis(&self) -> Axis {
+        self.calibration.as_ref().map_or_else(Axis::default, Calibration::axis)
     }
 
     /// What tells this calibration from another, for the journal.

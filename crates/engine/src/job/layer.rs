@@ -6,6 +6,7 @@ use super::checksum::combine;
 use super::context::JobContext;
 use super::judge::Judged;
 use super::second;
+use super::tables::{Aside, table};
 use crate::error::{QuantError, WorkFailure};
 use crate::plan::LayerPlan;
 use crate::time::{OutputSums, StepInputs};
@@ -34,6 +35,8 @@ pub struct LayerDone {
     pub outcome: LayerOutcome,
     /// In which form its inputs decided about its codes, where they did.
     pub second: Option<SecondReport>,
+    /// Its table over time, laid aside.
+    pub table: Option<Aside>,
 }
 
 /// How a layer ended.
@@ -51,6 +54,7 @@ struct Measured {
     judged: Judged,
     flags: RowFlags,
     checksum: u64,
+    table: Option<Vec<u8>>,
 }
 
 /// Encodes a layer until it passes, or has no width left; with the checksum of what was written.
@@ -114,9 +118,10 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
                 threshold: job.config.min_accuracy,
             });
         }
-        let Measured { sums, judged, checksum, .. } = measured;
+        let Measured { sums, judged, checksum, table, .. } = measured;
         let second = prepared.map(|p| p.report);
-        return Ok((LayerEnd::Done(Box::new(LayerDone { spec, placed, sums, judged, attempts, outcome, second })), checksum));
+        let table = job.tables.zip(table).map(|(tables, table)| tables.lay(judged.groups.len(), &table)).transpose()?;
+        return Ok((LayerEnd::Done(Box::new(LayerDone { spec, placed, sums, judged, attempts, outcome, second, table })), checksum));
     }
 }
 
@@ -165,8 +170,14 @@ fn attempt(
         flags.join(block.flags);
         checksums.push(block.checksum);
     }
-    let groups = job.judge.filter(|_| !inputs.is_empty()).map(|j| j.quality(inputs, &outputs)).unwrap_or_default();
-    Ok(Some(Measured { sums, judged: Judged::new(&sums, worst, groups), flags, checksum: combine(&checksums) }))
+    let judge = job.judge.filter(|_| !inputs.is_empty());
+    let groups = judge.map(|j| j.quality(inputs, &outputs)).unwrap_or_default();
+    let table = judge.filter(|_| job.tables.is_some()).map(|judge| {
+        let ranges: Vec<_> = judge.groups_of(inputs).into_iter().map(|g| g.1).collect();
+        let rows = ends.iter().filter_map(|end| if let BlockEnd::Encoded(block) = end { Some(block) } else { None });
+        table(inputs, &ranges, &groups, geometry.row(), rows.flat_map(|block| block.outputs.chunks_exact(inputs.len())))
+    });
+    Ok(Some(Measured { sums, judged: Judged::new(&sums, worst, groups), flags, checksum: combine(&checksums), table }))
 }
 
 /// Error figures of sums.

@@ -17,6 +17,7 @@ mod report;
 mod rotation;
 mod run;
 mod second;
+mod tables;
 mod tasks;
 
 pub use blocks::{Block, ROW_STEP, row_blocks, working_set};

@@ -7,6 +7,7 @@ use super::judge::{Judge, Planned};
 use super::layer::{LayerDone, LayerEnd};
 use super::pool::{pool, thread_count};
 use super::report::{ReportInput, report};
+use super::tables::Tables;
 use super::tasks::{encode_all, open_shards, verified};
 use super::{before, files, manifest, quality};
 use crate::control::{Control, Limits};
@@ -146,7 +147,8 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
     control.enter(Phase::Quantize)?;
     let (journal, mut entries) = Journal::open(disk, staging, &identity(&as_json(config), source, judge))?;
     let shards = open_shards(disk, source, plan, *layout, staging, &mut entries)?;
-    let job = JobContext::new(control, p);
+    let tables = judge.filter(|_| config.enable_time_aware).map(|_| Tables::open(disk, staging)).transpose()?;
+    let job = JobContext::new(control, p, tables.as_ref());
     let (earlier, carried) = verified(&job, disk, &shards, &entries)?;
     if staging.resumed() {
         let reused = earlier.len() + carried.iter().filter(|c| **c).count();
@@ -162,7 +164,11 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
     judge.map_or(Ok(()), Judge::check_unchanged)?;
 
     control.enter(Phase::Commit)?;
-    let written = pool.install(|| finish(source, plan, shards, &ends, staging, control))?;
+    let mut written = pool.install(|| finish(source, plan, shards, &ends, staging, control))?;
+    let bytes = written.iter().map(|w| w.bytes).sum();
+    if let Some((tables, judge)) = tables.as_ref().zip(judge) {
+        written.extend(tables.write(staging, plan, &ends, judge, control)?);
+    }
     let mut rewritten = Vec::new();
     for component in &plan.components {
         rewritten.extend(files::write_config(source, plan, component, &ends, *layout, staging)?);
@@ -173,7 +179,7 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
         config,
         plan,
         ends: &ends,
-        written: written.iter().map(|w| w.bytes).sum(),
+        written: bytes,
         output,
         layout: layout.name(),
         seconds: control.started.elapsed().as_secs_f64(),

@@ -240,6 +240,7 @@ pub fn verified(
                     if let Some(done) = layer_done(job, shard, tensor, *i, made)
                         && reread.layer(&done.placed, &row_blocks(done.spec.geometry, shard.shard.header.tensors[tensor].dtype.size()))?
                             == Some(entry.checksum)
+                        && has_table(job, &done)?
                     {
                         done.placed.iter().for_each(|p| shard.writer.reserve(p.position + p.tensor.len));
                         layers.insert(task, LayerEnd::Done(Box::new(done)));
@@ -250,6 +251,12 @@ pub fn verified(
         }
     }
     Ok((layers, carried))
+}
+
+/// Whether a layer's table over time is where it was laid, if this job has tables.
+fn has_table(job: &JobContext<'_>, done: &LayerDone) -> Result<bool, QuantError> {
+    let Some((tables, aside)) = job.tables.zip(done.table) else { return Ok(job.tables.is_none() || done.judged.groups.is_empty()) };
+    Ok(tables.read(&aside)?.is_some())
 }
 
 /// The layer that an entry speaks of; `None` where it cannot be that of this plan.
@@ -264,5 +271,5 @@ fn layer_done(job: &JobContext<'_>, shard: &ShardJob<'_>, tensor: usize, i: usiz
     }
     let placed = tensors.into_iter().zip(&made.positions).map(|(tensor, &position)| Placed { tensor, position }).collect();
     let (sums, judged, attempts, outcome) = (made.row_sums(), made.judged(), made.attempts(), made.outcome);
-    Some(LayerDone { spec, placed, sums, judged, attempts, outcome, second: made.second })
+    Some(LayerDone { spec, placed, sums, judged, attempts, outcome, second: made.second, table: made.table })
 }

@@ -42,7 +42,7 @@ mod tests {
 
     /// Outputs of one pair of values a step.
     fn sums(pairs: &[(f64, f64)]) -> Vec<OutputSums> {
-        pairs.iter().map(|(y, v)| OutputSums { yy: y * y, vv: v * v, yv: y * v, ee: (y - v) * (y - v) }).collect()
+        pairs.iter().map(|(y, v)| OutputSums { yy: y * y, vv: v * v, yv: y * v, ee: (y - v) * (y - v), shift: y - v }).collect()
     }
 
     #[test]

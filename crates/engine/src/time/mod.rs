@@ -2,6 +2,7 @@
 //!
 //! Pure functions of numbers. A layer is judged by its worst group; groups do not change the weights.
 
+pub mod activations;
 pub mod curve;
 pub mod groups;
 pub mod outputs;

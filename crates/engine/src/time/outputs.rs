@@ -35,6 +35,8 @@ pub struct OutputSums {
     pub yv: f64,
     /// `sum (y - v)^2`
     pub ee: f64,
+    /// `sum (y - v)`
+    pub shift: f64,
 }
 
 impl OutputSums {
@@ -45,6 +47,7 @@ impl OutputSums {
         self.vv += v * v;
         self.yv += y * v;
         self.ee += d * d;
+        self.shift += d;
     }
 
     /// Adds other sums.
@@ -53,6 +56,7 @@ impl OutputSums {
         self.vv += next.vv;
         self.yv += next.yv;
         self.ee += next.ee;
+        self.shift += next.shift;
     }
 
     /// Cosine of the angle; exactly 1 between equal outputs, 0 between zero outputs and others, and 0 where an output left the range of
@@ -140,7 +144,7 @@ mod tests {
         for (w, v) in w.chunks(row).zip(v.chunks(row)) {
             for x in input.data.chunks(row) {
                 let (y, v) = (dot(x, w), dot(x, v));
-                sums.add(&OutputSums { yy: y * y, vv: v * v, yv: y * v, ee: (y - v) * (y - v) });
+                sums.add(&OutputSums { yy: y * y, vv: v * v, yv: y * v, ee: (y - v) * (y - v), shift: y - v });
             }
         }
         sums

@@ -5,7 +5,7 @@ use aq_core::CancelToken;
 use aq_core::progress::Silent;
 use aq_engine::QuantError;
 use aq_engine::error::Staged;
-use aq_testkit::{SafetensorsFile, heavy, snapshot};
+use aq_testkit::{SafetensorsFile, gauss, heavy, snapshot};
 use serde_json::{Value, json};
 use std::fs;
 use std::sync::Arc;
@@ -20,6 +20,11 @@ fn slow() -> SafetensorsFile {
 /// A bench with a job to `out` that was interrupted once three tensors were noted.
 fn interrupted_with(options: &Value) -> Bench {
     let bench = Bench::new(&slow());
+    interrupt(&bench, options);
+    bench
+}
+
+fn interrupt(bench: &Bench, options: &Value) {
     let cancel = CancelToken::default();
     let journal = bench.root().join(".out.aq-partial/journal.jsonl");
     let (watched, stop) = (journal.clone(), cancel.clone());
@@ -33,7 +38,6 @@ fn interrupted_with(options: &Value) -> Bench {
     watcher.join().expect("the watcher ends");
     assert!(matches!(stopped, Err(QuantError::Cancelled { staged: Staged::Journal, .. })), "{stopped:?}");
     assert!(journal.is_file() && !bench.out("out").exists());
-    bench
 }
 
 fn interrupted() -> (Bench, Value) {
@@ -95,6 +99,39 @@ fn bytes_that_changed_are_made_again() {
     assert_eq!(reused(&bench.run("out", &options).unwrap()), 0);
     bench.run("fresh", &json!({})).unwrap();
     assert!(bench.tree("out") == bench.tree("fresh"));
+}
+
+#[test]
+fn tables_over_time_are_gone_on_with_where_they_are_whole() {
+    let bench = Bench::new(&slow());
+    let calibration = (0..24u64).fold(SafetensorsFile::new().metadata("format", "arrow-quant-calibration"), |file, i| {
+        let name = format!("transformer_blocks.{}.attn1.to_q@{}", i / 2, 500 * (i % 2));
+        file.f32(&name, &[8, 512], &gauss(8, 512, i))
+    });
+    let path = bench.root().join("calibration.safetensors");
+    fs::write(&path, calibration.bytes()).unwrap();
+    bench.run("fresh", &json!({"calibration": path})).unwrap();
+    let tables = "arrow-quant/time-groups.safetensors";
+    assert!(bench.out("fresh").join(tables).is_file());
+
+    let options = json!({"resume": true, "numThreads": 1, "calibration": path});
+    for damage in [false, true] {
+        interrupt(&bench, &options);
+        let aside = bench.root().join(".out.aq-partial/tables");
+        if damage {
+            let mut bytes = fs::read(&aside).unwrap();
+            bytes[0] ^= 1;
+            fs::write(&aside, bytes).unwrap();
+        }
+        let report = bench.run("out", &options).unwrap();
+        let noted = if damage { 2 } else { 3 };
+        assert!(reused(&report) >= noted, "{damage}: {}", reused(&report));
+        assert!(bench.tree("out") == bench.tree("fresh"), "{damage}");
+        fs::remove_dir_all(bench.out("out")).unwrap();
+    }
+    // Without time there are none.
+    bench.run("untimed", &json!({"calibration": path, "enableTimeAware": false})).unwrap();
+    assert!(!bench.out("untimed").join("arrow-quant").exists());
 }
 
 #[test]

@@ -14,6 +14,7 @@ const LOCK: &str = "lock";
 const CONTENT: &str = "content";
 const REPLACED: &str = "replaced";
 const JOURNAL: &str = "journal.jsonl";
+const TABLES: &str = "tables";
 /// Tries at a folder that others make and remove at the same time.
 const MOST_TURNS: usize = 64;
 /// More than the journal of any job: a line for each tensor.
@@ -89,6 +90,7 @@ impl Staging {
         }
         if !self.resumed() {
             disk.remove(&self.journal())?;
+            disk.remove(&self.tables())?;
             disk.remove(&content)?;
             disk.create_folder(&content)?;
         }
@@ -182,6 +184,11 @@ impl Staging {
     /// The file in which a job notes what it has finished.
     pub fn journal(&self) -> PathBuf {
         self.folder.join(JOURNAL)
+    }
+
+    /// The file in which a job lays aside what is put together in the end.
+    pub fn tables(&self) -> PathBuf {
+        self.folder.join(TABLES)
     }
 
     /// Where a file of the output is written; its folders are created.

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+/// Where tables and reports stand beside a quantized model.
+const BESIDE: &str = "arrow-quant";
 /// Other files are carried over below this size.
 const SMALL: u64 = 10_000_000;
 /// Tokenizers and their like: a model does not run without them, and those of large vocabularies pass the bound.
@@ -82,8 +84,8 @@ pub fn beside_file(disk: &Disk, dir: &Path) -> Result<Vec<Carried>, IoError> {
 impl Walk<'_> {
     fn folder(&mut self, dir: &Path, named: bool, depth: usize) -> Result<(), IoError> {
         for name in self.disk.names(dir)? {
-            // Version control and download caches are not the model.
-            if name.starts_with('.') {
+            // Version control and download caches are not the model; what an earlier job wrote beside it describes other bytes.
+            if name.starts_with('.') || (depth == 0 && name == BESIDE) {
                 continue;
             }
             let path = dir.join(&name);
