@@ -9,6 +9,7 @@ import {
   ConfigurationError,
   DiffusionQuantConfig,
   inspect,
+  inspectCalibration,
   quantizeDiffusionModel,
   validateQuality,
 } from '../src-ts/index.js';
@@ -63,6 +64,20 @@ describe('requests', () => {
       ['validateQuality', {}],
       ['inspect', { modality: 'image' }],
     ]);
+  });
+  test('inspectCalibration, with a model and without', async () => {
+    await inspectCalibration('c.jsonl', { modelPath: 'm', components: ['unet'] });
+    await inspectCalibration(pathToFileURL(path.resolve('c.parquet')));
+    expect(stub.jobs.map(({ request }) => request)).toMatchObject([
+      {
+        operation: 'inspectCalibration',
+        calibrationPath: path.resolve('c.jsonl'),
+        modelPath: path.resolve('m'),
+        config: { components: ['unet'] },
+      },
+      { calibrationPath: path.resolve('c.parquet'), config: {} },
+    ]);
+    expect(stub.jobs[1]?.request.modelPath).toBeUndefined();
   });
   test('options in config and beside it: equal ones pass, different ones do not', async () => {
     await quantizeDiffusionModel({
@@ -133,6 +148,9 @@ describe('wrong calls reject and never throw', () => {
     ],
     ['inspect: modality', () => inspect('a', { modality: 'x' as never }), 'modality'],
     ['inspect: path', () => inspect(null as never), 'modelPath'],
+    ['inspectCalibration: path', () => inspectCalibration('' as never), 'calibration'],
+    ['inspectCalibration: no such form', () => inspectCalibration('c.csv'), 'calibration'],
+    ['inspectCalibration: model', () => inspectCalibration('c.arrow', { modelPath: 5 as never }), 'modelPath'],
     ['the class', () => new ArrowQuantV2().quantizeDiffusionModel('a', undefined as never), 'outputPath'],
   ];
   test.each(bad)('%s', async (_, call, where) => {

@@ -15,7 +15,7 @@ import { tempDir } from './helpers/temp.js';
 const ESCAPE = String.fromCharCode(27);
 
 describe('help', () => {
-  test.each([[], ['quantize'], ['inspect'], ['validate'], ['explain'], ['doctor']])(
+  test.each([[], ['quantize'], ['inspect'], ['calibrate'], ['validate'], ['explain'], ['doctor']])(
     'arrow-quant %s --help shows examples',
     async (...command) => {
       const { code, stdout, stderr } = await runCli([...command, '--help']);

@@ -24,6 +24,19 @@ test('quantize, inspect and validate, for people', async () => {
   expect(validated.stdout).toContain('passed');
 });
 
+test('calibrate, for people and for programs', async () => {
+  const model = path.resolve('examples/digits-dit');
+  const file = path.join(model, 'calibration.safetensors');
+  const told = await runCli(['calibrate', file, '--model', model]);
+  expect(told.code).toBe(0);
+  expect(told.stdout).toMatch(/coverage +36 of 54 layers, 18 more computed/);
+  expect(told.stdout).toMatch(/ff\.net\.2 +768 +10 +80 +8 +\d+ of 80 +few rows/);
+  expect(told.stderr).toMatch(/^warning AQ_WARN_FEW_ROWS/);
+  const { stdout, stderr } = await runCli(['calibrate', file, '--json']);
+  expect(JSON.parse(stdout)).toMatchObject({ ok: true, report: { axis: 'timestep', rows: 3720 } });
+  expect(stderr).toBe('');
+});
+
 test('below the threshold validate exits with 23, its report still on stdout', async () => {
   const folder = tempDir();
   const model = writeModel(folder);

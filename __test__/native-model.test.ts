@@ -1,11 +1,12 @@
 /** Whole jobs through the addon. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, test, vi } from 'vitest';
 import {
   ArrowQuantV2,
   inspect,
+  inspectCalibration,
   type ProgressEvent,
   quantizeDiffusionModel,
   ValidationError,
@@ -85,6 +86,58 @@ describe('digits-dit', () => {
       quantization: null,
     });
     expect(denoiser?.layers.filter(({ plan }) => plan === 'quantize').length).toBeGreaterThan(30);
+  });
+});
+
+describe('inspectCalibration', () => {
+  const CALIBRATION = path.join(DIGITS, 'calibration.safetensors');
+  test('what a file holds of a model', async () => {
+    const info = await inspectCalibration(CALIBRATION, { modelPath: DIGITS });
+    expect(info).toMatchObject({ axis: 'timestep', missing: [], unknown: [], summarised: [] });
+    expect(info.steps).toHaveLength(10);
+    expect(info.unused).toEqual(['pos_embed.proj', 'proj_out_1', 'proj_out_2']);
+    expect(info.computed.every((name) => name.includes('.norm1.'))).toBe(true);
+    const known = info.layers.find(({ name }) => name === 'transformer_blocks.0.ff.net.2');
+    expect(known).toMatchObject({ inFeatures: 768, steps: 10, rows: 80, leastRows: 8, fewRows: true, computed: false });
+    expect(known?.rank).toBeGreaterThan(20);
+    expect(known?.rank).toBeLessThanOrEqual(80);
+    expect(info.warnings.map(({ code }) => code)).toEqual(['AQ_WARN_FEW_ROWS']);
+    // Without time nothing is computed, and rows of one step are few.
+    const untimed = await inspectCalibration(CALIBRATION, { modelPath: DIGITS, enableTimeAware: false });
+    expect(untimed.computed).toEqual([]);
+    expect(untimed.layers.filter(({ fewRows }) => fewRows).length).toBeGreaterThan(6);
+  });
+  test('without a model nothing is missing; skipped layers are not used', async () => {
+    expect(await inspectCalibration(CALIBRATION)).toMatchObject({ missing: [], unknown: [], unused: [], computed: [] });
+    const skipped = await inspectCalibration(CALIBRATION, { modelPath: DIGITS, skipLayers: ['*.ff.*'] });
+    expect(skipped.unused).toContain('transformer_blocks.0.ff.net.2');
+  });
+  test('layers without rows, names of another model, wrong values', async () => {
+    const folder = tempDir();
+    const file = path.join(folder, 'c.jsonl');
+    const line = (layer: string, data: unknown[]) =>
+      `${JSON.stringify({ layer, timestep: 5, shape: [1, data.length], data })}\n`;
+    const ones = Array.from({ length: 192 }, () => 1);
+    writeFileSync(file, line('transformer_blocks.0.attn1.to_q', ones) + line('elsewhere', [1, 2]));
+    const info = await inspectCalibration(file, { modelPath: DIGITS });
+    expect(info.unknown).toEqual(['elsewhere']);
+    expect(info.missing).toContain('transformer_blocks.0.attn1.to_k');
+    expect(info.warnings.map(({ code }) => code)).toEqual([
+      'AQ_WARN_FEW_ROWS',
+      'AQ_WARN_WEIGHT_ONLY',
+      'AQ_WARN_UNKNOWN_LAYERS',
+    ]);
+    writeFileSync(file, line('elsewhere', [1, 2]));
+    const details = { reason: 'bad-calibration' };
+    await expect(inspectCalibration(file, { modelPath: DIGITS })).rejects.toMatchObject({ details });
+    expect(await inspectCalibration(file)).toMatchObject({ rows: 1 });
+    writeFileSync(file, line('transformer_blocks.0.attn1.to_q', [1, 2]));
+    await expect(inspectCalibration(file, { modelPath: DIGITS })).rejects.toMatchObject({ code: 'AQ_SHAPE_MISMATCH' });
+    writeFileSync(file, line('transformer_blocks.0.attn1.to_q', ['x']));
+    await expect(inspectCalibration(file)).rejects.toMatchObject({ code: 'AQ_SERDE' });
+    await expect(inspectCalibration(path.join(folder, 'none.arrow'))).rejects.toMatchObject({
+      code: 'AQ_INVALID_CONFIG',
+    });
   });
 });
 

@@ -30,6 +30,7 @@ test('the exports', () => {
     'errorMetrics',
     'explainError',
     'inspect',
+    'inspectCalibration',
     'instrument',
     'isArrowQuantError',
     'quantize',

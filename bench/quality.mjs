@@ -1,9 +1,14 @@
 #!/usr/bin/env node
-// npm run bench:quality [-- [--models DIR] [--references DIR] [--rows A,B] [--only digits-dit,...] [--json] [--write]]: what each part of the
-// methods is worth on the trained models, opened by their real loaders, and whether the targets are reached.
+// npm run bench:quality [-- [--models DIR] [--references DIR] [--rows A,B] [--only digits-dit,...] [--json] [--write]
+//   [--prototype DIR [--scripts DIR]]]: what each part of the methods is worth on the trained models, opened by their real loaders, and
+// whether the targets are reached.
 //
 // Models come from the repository, with calibration of 8 rows a step; DIR (or AQ_MODELS) holds the full ones. References: a folder with
 // MODEL.safetensors made with other seeds, in the place of the model's own. --write puts the tables into docs/quality.md.
+//
+// --prototype: holds the calibrated row without the first-block rule against the Python prototype of the methods (prototype.py), which is no
+// part of the repository and opens models with the scripts' common.py (by default in MODELS/scripts). Fails when ours is over 1 dB behind at
+// 2 or 4 bits on more than one model of three.
 
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -15,6 +20,10 @@ import { Checker, pythonPath } from '../interop/checker.mjs';
 import { TRAINED } from '../interop/models.mjs';
 
 const BITS = [2, 4, 8];
+/** The row that the prototype stands beside, the widths that count there, and how many dB it may be ahead. */
+const ALIKE_ROW = 'calibration, blocks alike';
+const COUNTED = [2, 4];
+const BEHIND_DB = 1;
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const { values } = parseArgs({
   options: {
@@ -24,8 +33,12 @@ const { values } = parseArgs({
     only: { type: 'string' },
     json: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
+    prototype: { type: 'string' },
+    scripts: { type: 'string' },
   },
 });
+const scripts = values.scripts ?? (values.models === undefined ? undefined : join(values.models, 'scripts'));
+if (values.prototype !== undefined && scripts === undefined) throw new Error('--prototype needs --scripts or --models');
 
 /** A cell: mean and worst step, dB; of text perhaps the mean KL, nats. */
 const cell = (mean, worst, kl) => ({ mean, worst, kl });
@@ -61,7 +74,7 @@ const ROWS = [
   },
   { name: '- computed time path', options: {}, tuning: { timePath: false } },
   {
-    name: 'calibration, blocks alike',
+    name: ALIKE_ROW,
     calibrated: true,
     options: ALIKE,
     targets: [
@@ -141,12 +154,48 @@ function table(models, rows) {
   return `${lines.join('\n')}\n`;
 }
 
-const work = mkdtempSync(join(tmpdir(), 'aq-bench-quality-'));
-const program = built();
-const checker = await Checker.start(await pythonPath());
+/** What the prototype makes of a model, in the order of the widths. */
+function prototyped(python, folder) {
+  const args = [here('prototype.py'), '--prototype', values.prototype, '--scripts', scripts, folder, ...BITS.map(String)];
+  const env = { ...process.env, OMP_NUM_THREADS: '1' };
+  const { stdout, stderr, status } = spawnSync(python, args, { encoding: 'utf8', env, maxBuffer: 2 ** 26 });
+  if (status !== 0) throw new Error(stderr);
+  const lines = stdout.split('\n').filter((line) => line.startsWith('{'));
+  return lines.map((line) => JSON.parse(line));
+}
+
+/** Ours beside the prototype's; `within`: models where ours is not too far behind at any width that counts. */
+function beside(models, cells, theirs) {
+  const rows = cells.map(({ model, bitWidth, found }) => {
+    const { mean, worst, kl } = theirs[model].find(({ bits }) => bits === bitWidth);
+    const difference = { mean: found.mean - mean, worst: found.worst - worst };
+    return { model, bitWidth, ours: found, found: { mean, worst, kl }, difference };
+  });
+  const near = (row) => !COUNTED.includes(row.bitWidth) || row.difference.mean >= -BEHIND_DB;
+  const within = models.filter((model) => rows.every((row) => row.model !== model || near(row))).length;
+  return { name: `prototype, ${ALIKE_ROW}`, cells: rows, within, models: models.length, ok: 3 * within >= 2 * models.length };
+}
+
+function besideText({ cells, within, models }) {
+  const signed = (db) => `${db < 0 ? '' : '+'}${db.toFixed(2)}`;
+  const lines = cells.map(({ model, bitWidth, ours, found, difference }) => {
+    const [mean, worst] = [signed(difference.mean), signed(difference.worst)];
+    return `${model} ${bitWidth} bits: ${text(ours)}, prototype ${text(found)}: ${mean} / ${worst} dB`;
+  });
+  const counted = `${within} of ${models} models within ${BEHIND_DB} dB (mean) at ${COUNTED.join(' and ')} bits`;
+  return [...lines, counted].join('\n');
+}
+
 const names = Object.keys(TRAINED).filter((name) => values.only === undefined || values.only.split(',').includes(name));
 const wanted = values.rows?.split(',');
 const results = ROWS.filter((row) => wanted === undefined || wanted.some((w) => row.name.includes(w))).map((row) => ({ row, cells: [] }));
+const alike = results.find(({ row }) => row.name === ALIKE_ROW);
+if (values.prototype !== undefined && alike === undefined) throw new Error(`--prototype needs the row "${ALIKE_ROW}"`);
+const work = mkdtempSync(join(tmpdir(), 'aq-bench-quality-'));
+const program = built();
+const python = await pythonPath();
+const checker = await Checker.start(python);
+const theirs = {};
 let missed = 0;
 try {
   for (const [m, model] of Object.keys(TRAINED).entries()) {
@@ -166,17 +215,21 @@ try {
         rmSync(output, { recursive: true, force: true });
       }
     }
+    if (values.prototype !== undefined) theirs[model] = prototyped(python, reference);
   }
 } finally {
   checker.stop();
   rmSync(work, { recursive: true, force: true });
 }
 const made = table(names, results);
-console.log(values.json ? JSON.stringify(results.map(({ row, cells }) => ({ name: row.name, cells }))) : `\n${made}`);
+const compared = values.prototype === undefined ? undefined : beside(names, alike.cells, theirs);
+const rows = results.map(({ row, cells }) => ({ name: row.name, cells }));
+console.log(values.json ? JSON.stringify(compared === undefined ? rows : [...rows, compared]) : `\n${made}`);
+if (compared !== undefined && !values.json) console.log(`${besideText(compared)}\n`);
 if (values.write) {
   const page = here('../docs/quality.md');
   const [before, after] = readFileSync(page, 'utf8').split(/<!-- table -->[^]*<!-- end of table -->/);
   writeFileSync(page, `${before}<!-- table -->\n\n${made}\n<!-- end of table -->${after}`);
 }
 console.log(`${missed} of the targets missed`);
-process.exitCode = missed > 0 ? 1 : 0;
+process.exitCode = missed > 0 || compared?.ok === false ? 1 : 0;

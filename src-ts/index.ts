@@ -19,6 +19,7 @@ export type { CheckStatus, DeviceStatus, Status, StatusCheck } from './diagnose/
 export * from './errors.js';
 export type { DiagnosticEvent, DiagnosticEventName, DiagnosticEvents } from './events.js';
 export { type InspectOptions, inspect } from './inspect.js';
+export { type InspectCalibrationOptions, inspectCalibration } from './inspect-calibration.js';
 export { setLogLevel } from './log-level.js';
 export type { HistogramBucket, LastError } from './metrics/counters.js';
 export { type ErrorMetrics, errorMetrics } from './metrics/error-metrics.js';

@@ -215,6 +215,49 @@ export interface ModelInfo {
   readonly components: readonly InspectedComponent[];
 }
 
+/** Rows of one layer in a calibration file. */
+export interface CalibratedLayer {
+  readonly name: string;
+  readonly inFeatures: number;
+  readonly steps: number;
+  /** Over all steps. */
+  readonly rows: number;
+  /** Of the step that has fewest. */
+  readonly leastRows: number;
+  readonly mostRows: number;
+  /** So many of `rankedRows` rows, spread over the steps, span 99 % of their energy. */
+  readonly rank: number;
+  readonly rankedRows: number;
+  /** Importance of each step where the file says that they differ. */
+  readonly weights: readonly number[] | null;
+  /** A job computes the inputs of this layer itself and does not use these. */
+  readonly computed: boolean;
+  /** Fewer rows than an eighth of the inputs. */
+  readonly fewRows: boolean;
+}
+
+/** What `inspectCalibration` resolves with. */
+export interface CalibrationInfo {
+  readonly path: string;
+  readonly bytes: number;
+  readonly axis: 'timestep' | 'mask_ratio' | 'sigma';
+  readonly steps: readonly number[];
+  /** Over all layers and steps. */
+  readonly rows: number;
+  readonly layers: readonly CalibratedLayer[];
+  /** Layers that a job would quantize and that have no rows; empty without a model. */
+  readonly missing: readonly string[];
+  /** Layers whose inputs a job computes itself, so that they need no rows. */
+  readonly computed: readonly string[];
+  /** Layers of the model that a job leaves in float. */
+  readonly unused: readonly string[];
+  /** Names in the file that the model does not have. */
+  readonly unknown: readonly string[];
+  /** Layers with summaries and no rows. */
+  readonly summarised: readonly string[];
+  readonly warnings: readonly ReportWarning[];
+}
+
 /** One tensor quantized in memory. */
 export interface QuantizedTensor extends Fidelity {
   readonly name: string;

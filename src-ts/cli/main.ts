@@ -1,6 +1,7 @@
 /** The command line: the public functions, their options as flags, and an exit code for each kind of failure. */
 import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
+import { addCalibrate } from './calibrate-command.js';
 import { addDoctor } from './doctor-command.js';
 import { exitCodeOf } from './exit-codes.js';
 import { addExplain } from './explain-command.js';
@@ -21,6 +22,7 @@ const EXAMPLES = `
 Examples:
   $ arrow-quant inspect ./FLUX.1-dev
   $ arrow-quant quantize ./FLUX.1-dev -o ./FLUX.1-dev-int4 --bit-width 4
+  $ arrow-quant calibrate calibration.safetensors --model ./FLUX.1-dev
   $ arrow-quant validate ./FLUX.1-dev ./FLUX.1-dev-int4
   $ arrow-quant explain AQ_VALIDATION_FAILED
   $ arrow-quant doctor
@@ -61,6 +63,6 @@ function createProgram(session: Session): Command {
     .exitOverride()
     // Usage errors are rendered like all others.
     .configureOutput({ outputError: () => undefined });
-  for (const add of [addQuantize, addInspect, addValidate, addExplain, addDoctor]) add(program, session);
+  for (const add of [addQuantize, addInspect, addCalibrate, addValidate, addExplain, addDoctor]) add(program, session);
   return program;
 }

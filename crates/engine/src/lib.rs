@@ -3,6 +3,7 @@
 //! Knows the kernels, the layouts and the backends only by their interfaces. No napi, no JavaScript: `crates/node` converts.
 #![forbid(unsafe_code)]
 
+pub mod calibration;
 pub mod control;
 pub mod device;
 pub mod error;

@@ -2,6 +2,7 @@
 
 use aq_core::error::{ConfigIssue, ErrorCode};
 use aq_core::{GivenConfig, Modality, Mode};
+use aq_engine::calibration::{CalibrationRequest, summary};
 use aq_engine::inspect::inspect;
 use aq_engine::job::{QuantizeRequest, quantize};
 use aq_engine::tuning::Tuning;
@@ -34,6 +35,12 @@ pub enum Request {
         job_id: String,
         model_path: PathBuf,
         config: InspectConfig,
+    },
+    InspectCalibration {
+        job_id: String,
+        calibration_path: PathBuf,
+        model_path: Option<PathBuf>,
+        config: Value,
     },
 }
 
@@ -85,6 +92,12 @@ impl Request {
                 model_path: text(original_path),
                 output_path: text(quantized_path),
             },
+            Self::InspectCalibration { job_id, model_path, .. } => Call {
+                operation: "inspectCalibration",
+                job_id: Some(job_id.clone()),
+                model_path: model_path.as_ref().and_then(text),
+                output_path: None,
+            },
             Self::Inspect { job_id, model_path, .. } => {
                 Call { operation: "inspect", job_id: Some(job_id.clone()), model_path: text(model_path), output_path: None }
             }
@@ -108,6 +121,10 @@ impl Request {
                 let num_threads = config.num_threads.unwrap_or(0).min(1024) as usize;
                 let request = ValidateRequest { original: original_path, quantized: quantized_path, min_accuracy, num_threads };
                 to_value(&validate(&request, control)?)
+            }
+            Self::InspectCalibration { calibration_path, model_path, config, .. } => {
+                let config = GivenConfig::from_value(config).map_err(QuantError::InvalidConfig)?;
+                to_value(&summary(&CalibrationRequest { calibration: calibration_path, model: model_path, config }, control)?)
             }
             Self::Inspect { model_path, config, .. } => to_value(&inspect(&model_path, config.modality, control)?),
         }

@@ -4,17 +4,16 @@
 //! is resolved over time and change no weight.
 
 use super::layer::figures;
+use crate::calibration::{failed, names};
 use crate::control::Control;
-use crate::error::{QuantError, ShapeSubject, WorkFailure};
+use crate::error::QuantError;
 use crate::plan::Plan;
 use crate::time::{GroupQuality, OutputSums, StepInputs, measure, segment};
 use crate::time_path::{self, TimePath};
 use crate::tuning::Tuning;
-use aq_core::error::ConfigIssue;
 use aq_core::report::{Figures, InputOrigin, TimeGroup, Warning};
 use aq_core::{BitWidth, Method, ResolvedConfig};
-use aq_io::calibration::{Axis, Calibration, CalibrationError, StepRows};
-use aq_io::error::Missing;
+use aq_io::calibration::{Axis, Calibration, StepRows};
 use aq_io::layout::Layout;
 use aq_io::source::Source;
 use aq_io::{Disk, IoError};
@@ -284,50 +283,5 @@ impl Judge {
     /// Fails if the file is no longer what it was.
     pub fn check_unchanged(&self) -> Result<(), IoError> {
         self.calibration.as_ref().map_or(Ok(()), Calibration::check_unchanged)
-    }
-}
-
-/// For each layer of a plan, its name in a calibration file.
-fn names(calibration: &Calibration, plan: &Plan) -> Result<Vec<Option<String>>, QuantError> {
-    let known: BTreeSet<&str> = calibration.layers().collect();
-    let find = |name: &str| known.get(name).map(|n| (*n).to_owned());
-    let names: Vec<Option<String>> = plan.layers.iter().map(|l| find(&l.name).or_else(|| find(l.spec.module()))).collect();
-    if names.iter().all(Option::is_none) {
-        return Err(bad(calibration, "names no layer of this model"));
-    }
-    for (layer, name) in plan.layers.iter().zip(&names) {
-        let Some(name) = name else { continue };
-        let row = layer.spec.geometry.row();
-        if let Some(step) = calibration.steps(name).iter().find(|s| s.in_features != row) {
-            let (expected, actual) = (vec![row as u64], vec![step.in_features as u64]);
-            let subject = ShapeSubject::Calibration;
-            return Err(QuantError::ShapeMismatch { subject, name: layer.name.clone(), expected, actual });
-        }
-    }
-    Ok(names)
-}
-
-fn bad(calibration: &Calibration, problem: &str) -> QuantError {
-    let failure = WorkFailure::BadCalibration { record: 0, problem: problem.into() };
-    QuantError::QuantizationFailed { path: calibration.path().into(), layer: None, failure }
-}
-
-/// A missing calibration file is a wrong option; everything else is told as what it is.
-fn failed(error: CalibrationError, path: &str) -> QuantError {
-    match error {
-        CalibrationError::Io(IoError::NotFound { what: Missing::Model, .. }) | CalibrationError::Unsupported { .. } => {
-            let expected = "the path of a .safetensors, .jsonl, .parquet or .arrow file";
-            let mut issue = ConfigIssue::text("calibration", expected, path);
-            issue.message += " Nothing is there; relative paths count from the working directory.";
-            QuantError::InvalidConfig(vec![issue])
-        }
-        CalibrationError::Io(error) => error.into(),
-        CalibrationError::Arrow { path, source } => QuantError::Arrow { path, source },
-        CalibrationError::Parquet { path, source } => QuantError::Parquet { path, source },
-        CalibrationError::Json { path, line, column, source } => QuantError::Serde { path, line, column, source },
-        CalibrationError::Record { path, record, problem } => {
-            let failure = WorkFailure::BadCalibration { record, problem };
-            QuantError::QuantizationFailed { path, layer: None, failure }
-        }
     }
 }

@@ -19,6 +19,8 @@ use xxhash_rust::xxh3::Xxh3;
 const RANK: usize = 64;
 /// The full form is better and is taken unless it needs more than so many times the operations of the factored one.
 const MOST_TIMES: f64 = 8.0;
+/// Nor is it worth a thought under so many operations: a tenth of a second.
+const LITTLE: f64 = 2e9;
 /// What rotation must lower the output's error by at 4 bits.
 const LEAST_GAIN_DB: f64 = 0.5;
 /// Places where that is tried, and rows of each: one panel.
@@ -124,7 +126,7 @@ pub fn prepared(job: &JobContext<'_>, inputs: &LayerInputs, spec: &LayerSpec) ->
 fn is_full(rows: usize, row: usize, out: usize, rank: usize) -> bool {
     let (rows, k, out) = (rows as f64, row as f64, out as f64);
     let full = 1.5 * k + (k * k / 3.0 + rows * k) / out;
-    full <= MOST_TIMES * 4.0 * rank as f64
+    full * k * out <= LITTLE || full <= MOST_TIMES * 4.0 * rank as f64
 }
 
 /// Recorded rows in the order of the layer's groups, rotated; every step counts by its importance, whatever its rows.

@@ -143,6 +143,11 @@ impl Calibration {
         self.opened.summarised.contains(layer)
     }
 
+    /// Names of the layers that have summaries, sorted.
+    pub fn summarised(&self) -> impl Iterator<Item = &str> {
+        self.opened.summarised.iter().map(String::as_str)
+    }
+
     /// Steps of a layer, ascending; none where the file does not know it.
     pub fn steps(&self, layer: &str) -> &[StepRows] {
         self.opened.index.get(layer).map_or(&[], |l| &l.steps)
