@@ -125,6 +125,8 @@ export interface QuantizationResult {
   readonly components: readonly ComponentResult[];
   readonly layers: readonly LayerResult[];
   readonly skipped: readonly SkippedTensor[];
+  /** How `targetModelSizeMb` was met; null without one. */
+  readonly target: TargetResult | null;
   /** File operations that were repeated after a transient error. */
   readonly retries: readonly DiagnosticEvents['retry'][];
   /** Steps down in memory or device, none of which changed the output. */
@@ -134,6 +136,38 @@ export interface QuantizationResult {
   readonly resolvedConfig: Readonly<DiffusionQuantOptions>;
   /** Present where there was a callback. */
   readonly callbackErrors?: CallbackErrors;
+}
+
+/** A block at a larger width. */
+export interface TargetStep {
+  /** The part of its layers' names that they share. */
+  readonly block: string;
+  /** Layers that are raised. */
+  readonly layers: number;
+  readonly from: BitWidth;
+  readonly to: BitWidth;
+  /** What that adds to the weight files. */
+  readonly costMb: number;
+  /** Why it came before others. */
+  readonly why: string;
+  /**
+   * Relative squared error of its layers before and after, added up: of outputs where inputs are known, else of weights.
+   * null where it did not decide.
+   */
+  readonly error: readonly [before: number, after: number] | null;
+}
+
+/** How a target size was met. */
+export interface TargetResult {
+  readonly targetMb: number;
+  /** The width that all layers begin at. */
+  readonly bitWidth: BitWidth;
+  /** The plan at that width. */
+  readonly baseMb: number;
+  /** The plan after all steps. */
+  readonly plannedMb: number;
+  /** In the order in which they were taken; none without `enableMixedPrecision`. */
+  readonly steps: readonly TargetStep[];
 }
 
 /** What a failed job had done, in `error.report`: absent where it failed before its options were known. */

@@ -6,7 +6,7 @@ import { IssueList } from '../config/issues.js';
 import { OPTION_NAMES } from '../config/option-table.js';
 import { Place } from '../config/place.js';
 import { quantizeDiffusionModel } from '../quantize-diffusion-model.js';
-import type { LayerResult, QuantizationResult } from '../results.js';
+import type { LayerResult, QuantizationResult, TargetResult } from '../results.js';
 import { addCommonFlags, addJobFlags, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
 import type { Session } from './main.js';
 import { Output } from './output.js';
@@ -14,6 +14,7 @@ import { progressView } from './progress-view.js';
 import { withSignals } from './signals.js';
 import { megabytes, renderFacts } from './table.js';
 
+const SHOWN_STEPS = 4;
 const EXAMPLES = `
 Examples:
   $ arrow-quant quantize ./FLUX.1-dev -o ./FLUX.1-dev-int4
@@ -65,6 +66,13 @@ async function run(model: string, flags: QuantizeFlags, session: Session): Promi
   output.result(result, () => summary(result));
 }
 
+function targetText({ targetMb, bitWidth, plannedMb, steps }: TargetResult): string {
+  const raised = steps.map(({ block, to }) => `${block} ${to}`).slice(0, SHOWN_STEPS);
+  const more = steps.length > SHOWN_STEPS ? ` and ${steps.length - SHOWN_STEPS} more` : '';
+  const blocks = steps.length === 0 ? '' : `; raised: ${raised.join(', ')}${more}`;
+  return `${megabytes(targetMb)}, planned ${megabytes(plannedMb)} from ${bitWidth} bits${blocks}`;
+}
+
 function summary(result: QuantizationResult): string[] {
   const worst = result.layers.reduce<LayerResult | undefined>(
     (low, layer) => (low === undefined || layer.cosine < low.cosine ? layer : low),
@@ -80,6 +88,7 @@ function summary(result: QuantizationResult): string[] {
       `${result.layers.length} quantized, ${raised} of them raised; ${result.skipped.length} left as they are`,
     ],
     ['size', size],
+    ...(result.target === null ? [] : ([['target', targetText(result.target)]] as const)),
     ['bits', `${result.bitsPerWeight.toFixed(3)} a weight`],
     ['cosine', result.cosineSimilarity.toFixed(6)],
     ['SQNR', `${result.sqnrDb.toFixed(2)} dB`],

@@ -52,6 +52,12 @@ export function fraction(expected: string, code: OptionCode): Check<number> {
     typeof value === 'number' && value >= 0 && value <= 1 ? value + 0 : place.refuse(expected, value, { code });
 }
 
+/** A finite number above 0. */
+export function positive(expected: string): Check<number> {
+  return (value, place) =>
+    typeof value === 'number' && value > 0 && Number.isFinite(value) ? value : place.refuse(expected, value);
+}
+
 export const boolean: Check<boolean> = (value, place) =>
   typeof value === 'boolean' ? value : place.refuse('true or false', value);
 

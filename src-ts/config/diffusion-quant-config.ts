@@ -57,6 +57,8 @@ export class DiffusionQuantConfig implements DiffusionQuantOptions {
   declare readonly components: readonly string[] | undefined;
   declare readonly layerBitWidths: Readonly<Record<string, BitWidth | 16>>;
   declare readonly skipLayers: readonly string[];
+  declare readonly enableMixedPrecision: boolean;
+  declare readonly targetModelSizeMb: number | undefined;
   declare readonly nonFinite: 'error' | 'keep';
   declare readonly resume: boolean;
   declare readonly maxMemoryLimitMb: number;

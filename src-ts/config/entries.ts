@@ -143,6 +143,7 @@ const FIXED_DEFAULTS = {
   protectBlocks: 'auto',
   layerBitWidths: Object.freeze({}),
   skipLayers: Object.freeze([]),
+  enableMixedPrecision: false,
   nonFinite: 'error',
   resume: false,
   maxMemoryLimitMb: 256,

@@ -12,6 +12,7 @@ import {
   names,
   oneOf,
   oneOfNumbers,
+  positive,
 } from './checks.js';
 import { type DiffusionQuantOptions, LOG_LEVELS } from './options.js';
 import { calibrationPath } from './paths.js';
@@ -159,6 +160,18 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
     check: names('an array of tensor names or globs'),
     hint: "Give an array such as ['proj_out', 'blocks.0.*'].",
     help: 'layers to leave as they are, names or globs separated by commas',
+  },
+  enableMixedPrecision: {
+    text: 'boolean',
+    check: boolean,
+    hint: 'true spends what targetModelSizeMb leaves on a larger width for whole blocks.',
+    help: 'raise whole blocks as far as --target-model-size-mb allows',
+  },
+  targetModelSizeMb: {
+    text: 'number',
+    check: positive('a number greater than 0'),
+    hint: 'It bounds the weight files of the quantized components together, in MB of 10^6 bytes.',
+    help: 'MB that the weight files of the quantized components may take; chooses the width where --bit-width does not',
   },
   nonFinite: {
     text: 'string',

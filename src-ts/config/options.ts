@@ -67,6 +67,18 @@ export interface DiffusionQuantOptions {
   readonly layerBitWidths?: Readonly<Record<string, BitWidth | 16>> | undefined;
   /** Layers left as they are, by name or glob (`*` matches within and across dots). @defaultValue none */
   readonly skipLayers?: readonly string[] | undefined;
+  /**
+   * Spend what `targetModelSizeMb` leaves on a larger width for whole blocks: those of the first-block rule, modulation, then
+   * by what their error falls for each byte. `target` in the result tells each step.
+   * @defaultValue false
+   */
+  readonly enableMixedPrecision?: boolean | undefined;
+  /**
+   * MB (10^6 bytes) that the weight files of the quantized components may take. Without `bitWidth` the largest width that fits is
+   * taken. Layers that `minAccuracy` raises may pass it, with a warning.
+   * @defaultValue none
+   */
+  readonly targetModelSizeMb?: number | undefined;
   /** What to do with a tensor that holds NaN or infinity. @defaultValue 'error' */
   readonly nonFinite?: 'error' | 'keep' | undefined;
   /**

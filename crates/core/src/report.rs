@@ -329,6 +329,8 @@ pub struct QuantizeReport {
     pub layers: Vec<LayerReport>,
     /// Layers and files left alone, with the reason.
     pub skipped: Vec<Skipped>,
+    /// What a target size bought, where there was one.
+    pub target: Option<TargetReport>,
     /// Repeated file operations.
     pub retries: Vec<Retry>,
     /// Steps down in memory or device.
@@ -337,6 +339,43 @@ pub struct QuantizeReport {
     pub warnings: Vec<Warning>,
     /// The configuration after defaults.
     pub resolved_config: Value,
+}
+
+/// How a target size was met.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetReport {
+    /// `targetModelSizeMb`.
+    pub target_mb: f64,
+    /// The width that all layers begin at.
+    pub bit_width: BitWidth,
+    /// The plan at that width.
+    pub base_mb: f64,
+    /// The plan after all steps.
+    pub planned_mb: f64,
+    /// In the order in which they were taken.
+    pub steps: Vec<TargetStep>,
+}
+
+/// A block at a larger width.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetStep {
+    /// The part of its layers' names that they share.
+    pub block: String,
+    /// Layers that are raised.
+    pub layers: usize,
+    /// From this width.
+    pub from: BitWidth,
+    /// To this one.
+    pub to: BitWidth,
+    /// What that adds to the weight files, MB.
+    pub cost_mb: f64,
+    /// Why it came before others.
+    pub why: &'static str,
+    /// Relative squared error of its layers before and after, added up: of outputs where inputs are known, else of weights. Where it was
+    /// what decided.
+    pub error: Option<[f64; 2]>,
 }
 
 /// MB as the reports use it.

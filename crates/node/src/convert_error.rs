@@ -139,6 +139,7 @@ fn details(error: &QuantError) -> Value {
             "reason": match failure {
                 WorkFailure::NothingToQuantize { .. } => "nothing-to-quantize",
                 WorkFailure::BadCalibration { .. } => "bad-calibration",
+                WorkFailure::TargetUnreachable { .. } => "target-unreachable",
                 WorkFailure::ScaleOverflow { .. } => "scale-overflow",
                 WorkFailure::NameCollision { .. } => "name-collision",
                 WorkFailure::AlreadyQuantized { .. } => "already-quantized",

@@ -18,6 +18,7 @@ enum Kind {
     /// 0, or a number in this range.
     ZeroOr(i64, i64),
     Fraction,
+    Positive,
     Boolean,
     OneOf(&'static [&'static str]),
     Device,
@@ -45,7 +46,7 @@ const fn coded(name: &'static str, kind: Kind, expected: &'static str, code: Err
 const BOOLEAN: &str = "true or false";
 
 /// In the order in which problems are told.
-const TABLE: [Row; 28] = [
+const TABLE: [Row; 30] = [
     coded("bitWidth", Kind::OneOfNumbers(&[2, 4, 8]), "2, 4, or 8", ErrorCode::InvalidBitWidth),
     coded("groupSize", Kind::OneOfNumbers(&[32, 64, 128, 256]), "32, 64, 128, or 256", ErrorCode::InvalidGroupSize),
     coded("numTimeGroups", Kind::Integer(1, 100), "an integer between 1 and 100", ErrorCode::InvalidTimeGroups),
@@ -70,6 +71,8 @@ const TABLE: [Row; 28] = [
     row("components", Kind::Names, "an array of component names"),
     row("layerBitWidths", Kind::Widths, "a record of tensor names or globs to bit widths"),
     row("skipLayers", Kind::Names, "an array of tensor names or globs"),
+    row("enableMixedPrecision", Kind::Boolean, BOOLEAN),
+    row("targetModelSizeMb", Kind::Positive, "a number greater than 0"),
     row("nonFinite", Kind::OneOf(&["error", "keep"]), "'error' or 'keep'"),
     row("resume", Kind::Boolean, BOOLEAN),
     row("maxMemoryLimitMb", Kind::Integer(16, 16_777_216), "an integer of at least 16"),
@@ -120,6 +123,7 @@ impl Row {
             Kind::Integer(low, high) => number.is_some_and(|n| (*low..=*high).contains(&n)),
             Kind::ZeroOr(low, high) => number.is_some_and(|n| n == 0 || (*low..=*high).contains(&n)),
             Kind::Fraction => value.as_f64().is_some_and(|v| (0.0..=1.0).contains(&v)),
+            Kind::Positive => value.as_f64().is_some_and(|v| v > 0.0 && v.is_finite()),
             Kind::Boolean => value.is_boolean(),
             Kind::OneOf(list) => value.as_str().is_some_and(|s| list.contains(&s)),
             Kind::Path(extensions) => value.as_str().is_some_and(|p| {

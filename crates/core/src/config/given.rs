@@ -38,6 +38,8 @@ pub struct GivenConfig {
     pub components: Option<Vec<String>>,
     pub skip_layers: Option<Vec<String>>,
     pub layer_bit_widths: Option<Map<String, Value>>,
+    pub enable_mixed_precision: Option<bool>,
+    pub target_model_size_mb: Option<f64>,
     pub num_threads: Option<u64>,
     pub non_finite: Option<NonFinitePolicy>,
     pub overwrite: Option<bool>,
@@ -104,6 +106,8 @@ impl GivenConfig {
             components: self.components.clone(),
             skip_layers: self.skip_layers.clone().unwrap_or_default(),
             layer_bit_widths: self.layer_bit_widths(),
+            enable_mixed_precision: self.enable_mixed_precision.unwrap_or(false),
+            target_model_size_mb: self.target_model_size_mb,
             num_threads: self.num_threads.unwrap_or(0) as usize,
             non_finite: self.non_finite.unwrap_or(NonFinitePolicy::Error),
             overwrite: self.overwrite.unwrap_or(false),
@@ -140,6 +144,9 @@ impl GivenConfig {
         if self.calibration.is_none() {
             // Time groups and their switch mean the computed time path, too.
             list.extend(self.calibration_samples.map(|_| ("calibrationSamples", no_calibration)));
+        }
+        if self.enable_mixed_precision == Some(true) && self.target_model_size_mb.is_none() {
+            list.push(("enableMixedPrecision", "there is no targetModelSizeMb in this job"));
         }
         if self.enable_spatial == Some(true) && self.at_eight_bits() {
             list.push(("enableSpatial", "nothing is rotated at 8 bits"));

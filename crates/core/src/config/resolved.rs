@@ -153,6 +153,10 @@ pub struct ResolvedConfig {
     /// Names or globs with a width of their own; 16 keeps the layer as it is.
     #[serde(serialize_with = "as_record")]
     pub layer_bit_widths: Vec<(String, u8)>,
+    /// What the budget of `target_model_size_mb` leaves goes to blocks at a larger width.
+    pub enable_mixed_precision: bool,
+    /// What the weight files of the quantized components may take together, in MB (10^6 bytes).
+    pub target_model_size_mb: Option<f64>,
     /// Worker threads; 0: as many as cores.
     pub num_threads: usize,
     /// NaN and infinities.

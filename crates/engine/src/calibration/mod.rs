@@ -3,7 +3,7 @@
 mod rank;
 mod summary;
 
-pub use summary::{CalibrationReport, CalibrationRequest, summary};
+pub use summary::{CalibrationReport, CalibrationRequest, FEW, summary};
 
 use crate::error::{QuantError, ShapeSubject, WorkFailure};
 use crate::plan::Plan;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// Rows that a layer's rank is found from: its cost is quadratic in them.
 const RANKED_ROWS: usize = 256;
 /// With fewer rows than a part of its inputs, a layer's second moments say little.
-const FEW: usize = 8;
+pub const FEW: usize = 8;
 const MOST_NAMED: usize = 5;
 
 /// What to look at.

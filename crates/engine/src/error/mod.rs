@@ -42,6 +42,13 @@ pub enum WorkFailure {
         /// What is wrong, after "record 3 of file".
         problem: String,
     },
+    /// No plan is as small as the target.
+    TargetUnreachable {
+        /// Bytes of the smallest.
+        smallest: u64,
+        /// Wanted.
+        target: u64,
+    },
     /// A scale that no stored type holds.
     ScaleOverflow {
         /// Index of the group.

@@ -3,6 +3,7 @@
 use super::system;
 use super::{FailedLayer, Issues, QualityFailure, QuantError, ShapeSubject, Staged, WorkFailure};
 use aq_core::error::{ConfigIssue, ErrorCode, quoted, visible};
+use aq_core::report::megabytes;
 use aq_io::error::{Damage, MetadataProblem, Missing};
 use std::path::Path;
 
@@ -268,6 +269,11 @@ fn work(path: &Path, layer: Option<&str>, failure: &WorkFailure) -> Texts {
         ),
         WorkFailure::BadCalibration { record, problem } => {
             one(format!("Quantization failed: record {record} of {p} {}.", visible(problem)), "Remove or correct the record.")
+        }
+        WorkFailure::TargetUnreachable { smallest, target } => {
+            let mb = |bytes: u64| format!("{:.2} MB", megabytes(bytes));
+            let sentence = format!("Quantization failed: the smallest plan is {}, the target is {}.", mb(*smallest), mb(*target));
+            many(sentence, &["raise targetModelSizeMb", "use a smaller bitWidth"])
         }
         WorkFailure::ScaleOverflow { group, dtype } => one(
             format!("Quantization failed: group {group} of {} needs a scale beyond {dtype}.", visible(layer.unwrap_or_default())),

@@ -4,17 +4,17 @@
 //! is resolved over time and change no weight.
 
 use super::layer::figures;
-use crate::calibration::{failed, names};
+use crate::calibration::{FEW, failed, names};
 use crate::control::Control;
 use crate::error::QuantError;
-use crate::plan::Plan;
+use crate::plan::{LayerPlan, Plan};
 use crate::time::{GroupQuality, OutputSums, StepInputs, measure, segment};
 use crate::time_path::{self, TimePath};
 use crate::tuning::Tuning;
 use aq_core::report::{Figures, InputOrigin, TimeGroup, Warning};
 use aq_core::{BitWidth, Method, ResolvedConfig};
 use aq_io::calibration::{Axis, Calibration, StepRows};
-use aq_io::layout::Layout;
+use aq_io::layout::{LayerSpec, Layout};
 use aq_io::source::Source;
 use aq_io::{Disk, IoError};
 use aq_kernels::RowSums;
@@ -95,6 +95,13 @@ impl Judged {
     }
 }
 
+/// What modulation is taken down to where its inputs are computed, if the job has no more.
+pub fn narrowed(config: &ResolvedConfig, layout: &dyn Layout, layer: &LayerPlan) -> Option<LayerSpec> {
+    let narrow = layer.spec.with_scheme(layer.spec.scheme.with_bits(BitWidth::Four));
+    let wide = layer.yields && layer.spec.scheme.bits == BitWidth::Eight && config.bit_width != BitWidth::Eight;
+    (wide && layout.refuses(&narrow).is_none()).then_some(narrow)
+}
+
 impl Judge {
     /// Opens the calibration that the options name, if they do, and finds the time path, if there is one.
     pub fn open(disk: &Disk, p: &Planned<'_>, control: &Control, tuning: Tuning, threads: usize) -> Result<Option<Self>, QuantError> {
@@ -163,11 +170,26 @@ impl Judge {
             let details = json!({"count": count, "layers": without.iter().take(MOST_NAMED).collect::<Vec<_>>()});
             control.ledger.warn(Warning { code: "AQ_WARN_WEIGHT_ONLY", message, details });
         }
+        let few: Vec<&str> =
+            plan.layers.iter().enumerate().filter(|(i, l)| self.has_few_rows(*i, l)).map(|(_, l)| l.name.as_str()).collect();
+        if config.method.by_output() && !few.is_empty() {
+            let count = few.len();
+            let message =
+                format!("{count} layer(s) have fewer calibration rows than an eighth of their inputs: record more steps or rows.");
+            let details = json!({"count": count, "layers": few.iter().take(MOST_NAMED).collect::<Vec<_>>()});
+            control.ledger.warn(Warning { code: "AQ_WARN_FEW_ROWS", message, details });
+        }
         let cut = (0..self.names.len()).filter(|&i| self.rows(i) < self.wanted_rows(i)).count();
         if cut > 0 {
             let message = format!("{cut} layer(s) use fewer calibration rows than there are: maxMemoryLimitMb does not hold more.");
             control.ledger.warn(Warning { code: "AQ_WARN_CALIBRATION_CUT", message, details: json!({"count": cut}) });
         }
+    }
+
+    /// Whether recorded rows decide about a layer and say little of its inputs.
+    fn has_few_rows(&self, index: usize, layer: &LayerPlan) -> bool {
+        let rows: usize = self.steps(index).iter().map(|s| s.rows.min(self.samples)).sum();
+        rows > 0 && rows < layer.spec.geometry.row() / FEW && !self.is_computed(index)
     }
 
     /// Whether a layer's inputs are computed: unless they would be sampled and there are recorded ones.
@@ -184,9 +206,7 @@ impl Judge {
                 continue;
             }
             layer.spec = layer.spec.with_scheme(layer.spec.scheme.with_method(Method::Gptq));
-            let narrow = layer.spec.with_scheme(layer.spec.scheme.with_bits(BitWidth::Four));
-            let wide = layer.yields && layer.spec.scheme.bits == BitWidth::Eight && config.bit_width != BitWidth::Eight;
-            if computed && wide && layout.refuses(&narrow).is_none() {
+            if let Some(narrow) = narrowed(config, layout, layer).filter(|_| computed) {
                 layer.spec = narrow;
             }
         }

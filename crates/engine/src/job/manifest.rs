@@ -67,6 +67,7 @@ pub fn write(staging: &Staging, report: &QuantizeReport, files: &[WrittenFile]) 
         "files": files,
         "layers": report.layers,
         "skipped": report.skipped,
+        "target": report.target,
         "warnings": warnings,
     });
     staging.write(Path::new(FILE), &json_bytes(&value))?;

@@ -18,6 +18,7 @@ mod rotation;
 mod run;
 mod second;
 mod tables;
+mod target;
 mod tasks;
 
 pub use blocks::{Block, ROW_STEP, row_blocks, working_set};

@@ -6,7 +6,8 @@ use crate::ledger::Ledger;
 use crate::plan::{LayerPlan, Plan};
 use aq_core::ResolvedConfig;
 use aq_core::report::{
-    BackendReport, ComponentReport, Fallback, LayerOutcome, LayerReport, Measure, QuantizeReport, SchemeReport, Skipped, Warning, megabytes,
+    BackendReport, ComponentReport, Fallback, LayerOutcome, LayerReport, Measure, QuantizeReport, SchemeReport, Skipped, TargetReport,
+    Warning, megabytes,
 };
 use aq_io::source::Source;
 use aq_kernels::RowSums;
@@ -35,6 +36,8 @@ pub struct ReportInput<'a> {
     pub threads: usize,
     /// What computed.
     pub compute: &'a Compute,
+    /// What a target size bought.
+    pub target: Option<TargetReport>,
     /// What happened on the way.
     pub ledger: &'a Ledger,
 }
@@ -72,6 +75,12 @@ pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
     }
     skipped.extend(source.left_out.iter().map(|l| Skipped { name: l.name.clone(), why: l.why.clone(), bytes: l.bytes }));
     let original = plan.bytes(source);
+    let size = megabytes(input.written);
+    if let Some(target) = input.target.as_ref().filter(|t| size > t.target_mb) {
+        let message =
+            format!("The weights take {size:.2} MB, the target was {:.2} MB: layers were raised to reach minAccuracy.", target.target_mb);
+        warnings.push(Warning { code: "AQ_WARN_TARGET_EXCEEDED", message, details: json!({"sizeMb": size, "targetMb": target.target_mb}) });
+    }
     let manifest = output.join(super::manifest::FILE).to_string_lossy().into_owned();
     QuantizeReport {
         quantized_path: output.to_string_lossy().into_owned(),
@@ -98,6 +107,7 @@ pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
         components: components(source, plan),
         layers,
         skipped,
+        target: input.target.clone(),
         // The job is not over: its end fills them in.
         retries: vec![],
         degradations: vec![],

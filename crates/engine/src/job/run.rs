@@ -8,6 +8,7 @@ use super::layer::{LayerDone, LayerEnd};
 use super::pool::{pool, thread_count};
 use super::report::{ReportInput, report};
 use super::tables::Tables;
+use super::target::{self, Subject};
 use super::tasks::{encode_all, open_shards, verified};
 use super::{before, files, manifest, quality};
 use crate::control::{Control, Limits};
@@ -15,9 +16,9 @@ use crate::device::Compute;
 use crate::error::QuantError;
 use crate::memory::Memory;
 use crate::modality;
-use crate::plan::{Plan, plan};
+use crate::plan::Plan;
 use crate::tuning::Tuning;
-use aq_core::report::{QuantizeReport, Warning};
+use aq_core::report::{QuantizeReport, TargetReport, Warning};
 use aq_core::{GivenConfig, Mode, Phase, ResolvedConfig};
 use aq_io::Disk;
 use aq_io::fault::{self, Site};
@@ -55,6 +56,8 @@ pub(super) struct Prepared {
     pub memory: Memory,
     pub judge: Option<Judge>,
     pub tuning: Tuning,
+    /// What a target size bought.
+    pub target: Option<TargetReport>,
     /// Everything that takes several threads runs in it.
     pub pool: ThreadPool,
 }
@@ -114,7 +117,9 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
     control.enter(Phase::Plan)?;
     let layout = layout(config.layout);
     before::warnings(&disk, &request.config, &source)?.into_iter().for_each(|w| control.ledger.warn(w));
-    let mut plan = plan(&source, &config, &found, layout)?;
+    let subject = Subject { source: &source, found: &found, layout };
+    let (config, mut plan) = target::widest(&subject, &request.config, request.mode, config)?;
+    control.ledger.config(as_json(&config));
     control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
     tracing::debug!(layers = plan.layers.len(), bytes = plan.bytes(&source), "planned");
     let compute = Compute::choose(config.device, config.device_fallback)?;
@@ -122,7 +127,6 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
     let part = if config.calibration.is_some() { 2 } else { 1 };
     let memory = Memory::new((config.max_memory_limit_mb << 20) / part, thread_count(config.num_threads));
     before::check_memory(&plan, &source, &memory)?;
-    before::check_space(&request.output_path, &source, &plan, layout)?;
     if config.calibration.is_some() {
         control.enter(Phase::Calibrate)?;
     }
@@ -132,7 +136,9 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
     if let Some(judge) = &judge {
         judge.assign(&config, layout, &mut plan);
     }
-    Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning: request.tuning, pool })
+    let target = pool.install(|| target::fill(&subject, &config, &mut plan, judge.as_ref(), request.tuning, control))?;
+    before::check_space(&request.output_path, &source, &plan, layout)?;
+    Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning: request.tuning, target, pool })
 }
 
 /// 0 means never. The fault build counts ten times as fast.
@@ -185,6 +191,7 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
         seconds: control.started.elapsed().as_secs_f64(),
         threads: thread_count(config.num_threads),
         compute,
+        target: p.target.clone(),
         ledger: &control.ledger,
     });
     manifest::write(staging, &report, &written)?;

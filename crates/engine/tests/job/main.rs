@@ -12,4 +12,5 @@ mod resume;
 mod rotation;
 mod shapes;
 mod sources;
+mod target;
 mod threads;

@@ -4,5 +4,5 @@ mod shard_writer;
 mod staging;
 mod tree_hash;
 
-pub use shard_writer::{Placed, ShardWriter, WrittenShard};
+pub use shard_writer::{Placed, ShardWriter, WrittenShard, planned_len};
 pub use staging::{Existing, Found, Staging};

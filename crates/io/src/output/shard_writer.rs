@@ -56,7 +56,7 @@ impl ShardWriter {
         tensors: &[OutTensor],
     ) -> Result<(Self, Vec<Placed>), IoError> {
         let (header, placed) = layout(metadata, tensors);
-        let end = placed.iter().map(|p| p.position + p.tensor.len).max().unwrap_or(header.len() as u64);
+        let end = end_of(&header, &placed);
         let file = disk.create_new(path)?;
         disk.set_len(&file, path, end)?;
         disk.write_at(&file, path, &header, 0)?;
@@ -75,7 +75,7 @@ impl ShardWriter {
         tensors: &[OutTensor],
     ) -> Result<Option<(Self, Vec<Placed>)>, IoError> {
         let (header, placed) = layout(metadata, tensors);
-        let planned_end = placed.iter().map(|p| p.position + p.tensor.len).max().unwrap_or(header.len() as u64);
+        let planned_end = end_of(&header, &placed);
         if !disk.is_file(path)? {
             return Ok(None);
         }
@@ -164,6 +164,16 @@ impl ShardWriter {
         (self.file, self.planned, self.hash) = (file, placed, hash);
         Ok(())
     }
+}
+
+/// Bytes of a file with these tensors.
+pub fn planned_len(metadata: &BTreeMap<String, String>, tensors: &[OutTensor]) -> u64 {
+    let (header, placed) = layout(metadata, tensors);
+    end_of(&header, &placed)
+}
+
+fn end_of(header: &[u8], placed: &[Placed]) -> u64 {
+    placed.iter().map(|p| p.position + p.tensor.len).max().unwrap_or(header.len() as u64)
 }
 
 /// Header bytes and positions. Positions are absolute, so the header's length comes first: it is padded to 8 bytes with spaces.
