@@ -39,6 +39,10 @@ function bench(extension: string, ff = 12) {
   };
 }
 
+/** Tables over time tell of the inputs themselves. */
+const withoutTables = (made: object | undefined) =>
+  Object.fromEntries(Object.entries(made ?? {}).filter(([name]) => !name.startsWith('arrow-quant/')));
+
 describe.each([
   ['arrow', 'AQ_ARROW'],
   ['parquet', 'AQ_PARQUET'],
@@ -62,9 +66,10 @@ describe.each([
     }
     expect(seen).toContain(code);
   });
-  test('every byte flipped: the same output, for calibration only judges, or a typed error', LONG, async () => {
+  test('every byte flipped: the same weights, for calibration only judges, or a typed error', LONG, async () => {
     const run = bench(extension);
-    const { made: wanted } = await run(good);
+    const { made } = await run(good);
+    const wanted = withoutTables(made);
     const allowed: readonly ErrorCode[] = [code, 'AQ_QUANTIZATION_FAILED', 'AQ_SHAPE_MISMATCH'];
     const seen = { same: 0, failed: 0 };
     const cases = Array.from({ length: good.length }, (_, at) =>
@@ -76,7 +81,7 @@ describe.each([
       const { error, made } = await run(bytes);
       const context = `byte ${at} is ${to}`;
       if (error !== undefined) expect(allowed, `${context}: ${error.message}`).toContain(error.code);
-      else expect(made, context).toEqual(wanted);
+      else expect(withoutTables(made), context).toEqual(wanted);
       seen[error === undefined ? 'same' : 'failed'] += 1;
     }
     expect(Math.min(seen.same, seen.failed)).toBeGreaterThan(10);

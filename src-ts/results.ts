@@ -68,6 +68,8 @@ export interface SecondMoments {
   readonly rank?: number;
   /** The part of the inputs' energy that these hold; with `factored`. */
   readonly kept?: number;
+  /** Bytes that this took at most, beside the rows themselves. */
+  readonly bytes: number;
 }
 
 /** Quality of a layer's output in a range of the recorded steps. */

@@ -148,6 +148,8 @@ pub struct SecondReport {
     /// The part of the inputs' energy that these hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept: Option<f64>,
+    /// Bytes that this took at most.
+    pub bytes: u64,
 }
 
 /// One quantized layer.

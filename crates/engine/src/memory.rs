@@ -15,6 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 struct State {
     used: u64,
+    held: u64,
     flying: usize,
     most_flying: usize,
     step: usize,
@@ -23,7 +24,10 @@ struct State {
 /// The memory of one job.
 #[derive(Debug)]
 pub struct Memory {
+    /// Of blocks.
     limit: u64,
+    /// Of blocks and what is held beside them.
+    whole: u64,
     state: Mutex<State>,
     freed: Condvar,
 }
@@ -37,6 +41,28 @@ pub struct Refused;
 pub struct Permit<'a> {
     memory: &'a Memory,
     bytes: u64,
+}
+
+/// Bytes that a layer's inputs take beside its blocks, until it is dropped. Blocks wait for the rest; one is always let in.
+#[derive(Debug)]
+pub struct Hold<'a> {
+    memory: &'a Memory,
+    bytes: u64,
+}
+
+impl Hold<'_> {
+    /// What was needed to make something is no longer.
+    pub fn shrink(&mut self, bytes: u64) {
+        self.memory.state().held -= self.bytes.saturating_sub(bytes);
+        self.bytes = self.bytes.min(bytes);
+        self.memory.freed.notify_all();
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.shrink(0);
+    }
 }
 
 impl Drop for Permit<'_> {
@@ -53,7 +79,28 @@ impl Memory {
     /// `limit` bytes for `threads` workers: the largest blocks of which each worker can hold one, else fewer in flight.
     pub fn new(limit: u64, threads: usize) -> Self {
         let step = LADDER.iter().position(|&step| step * threads as u64 <= limit).unwrap_or(LADDER.len() - 1);
-        Self { limit, state: Mutex::new(State { used: 0, flying: 0, most_flying: threads.max(1), step }), freed: Condvar::new() }
+        Self {
+            limit,
+            whole: limit,
+            state: Mutex::new(State { used: 0, held: 0, flying: 0, most_flying: threads.max(1), step }),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// With more room for what is held beside blocks.
+    #[must_use]
+    pub fn with_whole(self, whole: u64) -> Self {
+        Self { whole: whole.max(self.limit), ..self }
+    }
+
+    /// Takes bytes for what stands beside blocks, where that and what is held already stay within the limit.
+    pub fn hold(&self, bytes: u64) -> Option<Hold<'_>> {
+        let mut state = self.state();
+        if state.held + bytes > self.whole {
+            return None;
+        }
+        state.held += bytes;
+        Some(Hold { memory: self, bytes })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -74,7 +121,8 @@ impl Memory {
     /// Waits until `bytes` are free. One block is always let in: the plan has checked that it fits.
     pub fn acquire(&self, bytes: u64, control: &Control) -> Result<Permit<'_>, QuantError> {
         let mut state = self.state();
-        while state.flying > 0 && (state.used + bytes > self.limit || state.flying >= state.most_flying) {
+        let lacks = |s: &State| s.used + bytes > self.limit || s.used + s.held + bytes > self.whole || s.flying >= s.most_flying;
+        while state.flying > 0 && lacks(&state) {
             control.check()?;
             state = self.freed.wait_timeout(state, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -146,6 +194,25 @@ mod tests {
         let steps = control.ledger.degradations();
         assert_eq!((steps.len(), steps[0].from.as_str(), steps[0].to.as_str()), (5, "4 block(s) of 6.0 MiB", "2 block(s) of 6.0 MiB"));
         assert_eq!(steps[4].to, "1 block(s) of one row");
+    }
+
+    #[test]
+    fn what_is_held_leaves_less_to_blocks_and_never_all_of_them_waiting() {
+        let control = Control::new(CancelToken::default(), Arc::new(Silent));
+        let memory = Memory::new(16 << 20, 2);
+        let mut hold = memory.hold(15 << 20).expect("it fits");
+        assert!(memory.hold(2 << 20).is_none());
+        let first = memory.acquire(5 << 20, &control).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| memory.acquire(5 << 20, &control).map(drop));
+            std::thread::sleep(Duration::from_millis(120));
+            assert!(!second.is_finished());
+            hold.shrink(4 << 20);
+            second.join().expect("it ends").unwrap();
+        });
+        drop((first, hold));
+        let state = memory.state();
+        assert_eq!((state.used, state.held), (0, 0));
     }
 
     #[test]

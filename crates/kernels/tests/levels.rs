@@ -3,8 +3,9 @@
 
 mod common;
 
-use aq_core::{Dtype, Geometry, Scheme};
+use aq_core::{BitWidth, Dtype, Geometry, Method, ScaleDtype, Scheme, ZeroKind};
 use aq_kernels::pack::{pack_at, packed_len, unpack_at};
+use aq_kernels::second::{Encoded, Factor, Factored, Inputs, Moments, Second, Span};
 use aq_kernels::{Level, RowCodec, RowSums, Scratch, Tuning, convert};
 use common::{Lcg, SHAPES, rotations, rows, schemes};
 use std::fmt::Write as _;
@@ -97,6 +98,40 @@ fn error_sums_follow_the_stated_order() {
     }
 }
 
+/// Everything that encoding under second moments gives, as bits.
+fn second(level: Level, shape: &[usize], bits: BitWidth, factored: bool) -> Vec<u32> {
+    let geometry = Geometry::of(shape, 32).expect("a shape with rows");
+    let (row, grids) = (geometry.row(), geometry.scales_per_row());
+    let (w, x) = (Lcg(3).weights(geometry.out * row, 0.02), Lcg(4).weights(60 * row, 1.0));
+    let mut inputs = Inputs::new(geometry);
+    assert!(inputs.push(level, &x, geometry, None, 1.0 / 60.0));
+    let second = if factored {
+        let span = Span::of(level, &inputs, 16);
+        Second::Factored(Box::new(Factored::new(level, &span.rows).expect("energy")))
+    } else {
+        let mut moments = Moments::new(row);
+        let packed = inputs.packed();
+        moments.parts().into_iter().enumerate().for_each(|(i, part)| Moments::fill(level, &packed, i, part));
+        assert!(moments.damp());
+        let order = (bits != BitWidth::Two).then(|| moments.falling());
+        let natural: Vec<usize> = (0..row).collect();
+        let mut factor = Factor::new(moments.matrix(), order.as_ref().unwrap_or(&natural));
+        for first in factor.panels() {
+            assert!(factor.panel(level, first));
+            let (rest, parts) = factor.later(first);
+            parts.into_iter().for_each(|(row, part)| rest.subtract(level, row, part));
+        }
+        Second::full(moments, Some(&factor), order, &inputs)
+    };
+    let scale_dtype = ScaleDtype::for_bits(bits);
+    let scheme = Scheme { bits, group_size: 32, zero: ZeroKind::Float, method: Method::Gptq, scale_dtype, rotation: None };
+    let codec = RowCodec::new(geometry, scheme, Tuning::default());
+    let (mut codes, mut scales, mut zeros) = (vec![0; w.len()], vec![0.0; geometry.out * grids], vec![0.0; geometry.out * grids]);
+    let out = Encoded { codes: &mut codes, scales: &mut scales, zeros: &mut zeros };
+    codec.encode_second(level, &second, &w, &mut Scratch::default(), out);
+    codes.into_iter().map(u32::from).chain(scales.iter().chain(&zeros).map(|v| number(v.to_bits()))).collect()
+}
+
 /// FNV-1a: enough to tell one result from another, and written down in three lines.
 fn hash(words: &[u32]) -> u64 {
     words.iter().flat_map(|w| w.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
@@ -112,6 +147,14 @@ fn the_golden_file_holds() {
             let Scheme { bits, group_size, zero, method, rotation, .. } = scheme;
             let rotated = rotation.map_or(String::new(), |n| format!(" rotated by {n}"));
             let _ = writeln!(found, "{shape:?} {bits} bits g{group_size} {zero:?} {method:?}{rotated} {:016x}", hash(&words));
+        }
+    }
+    for shape in [[48, 96, 1, 1], [18, 20, 3, 3], [5, 33, 1, 1]] {
+        for bits in BitWidth::ALL {
+            for factored in [false, true] {
+                let form = if factored { "factored" } else { "full" };
+                let _ = writeln!(found, "{shape:?} {bits} bits {form} {:016x}", hash(&second(Level::current(), &shape, bits, factored)));
+            }
         }
     }
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");

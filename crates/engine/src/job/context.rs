@@ -42,7 +42,7 @@ pub struct JobContext<'a> {
     /// Switches of the search.
     pub tuning: Tuning,
     /// Inputs made ready last.
-    recent: Mutex<Recent>,
+    recent: Mutex<Recent<'a>>,
     /// Lowest index of a task that failed; later ones need not start, earlier ones may still fail and then win.
     failed: AtomicUsize,
     /// The job was stopped before anything had failed: the stop is what is told.
@@ -60,7 +60,7 @@ impl<'a> JobContext<'a> {
     }
 
     /// Inputs made ready last.
-    pub fn recent(&self) -> MutexGuard<'_, Recent> {
+    pub fn recent(&self) -> MutexGuard<'_, Recent<'a>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

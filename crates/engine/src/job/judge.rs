@@ -26,6 +26,8 @@ use std::sync::Arc;
 
 /// Of the job's memory, rows of calibration take this part.
 const MEMORY_PART: u64 = 2;
+/// The same of the rows of one layer, where layers come one at a time.
+const ONE_AT_A_TIME: u64 = 4;
 const MOST_NAMED: usize = 5;
 
 /// Every so many of the computed steps a layer is judged by.
@@ -117,7 +119,9 @@ impl Judge {
         }
         let names = calibration.as_ref().map_or_else(|| Ok(vec![None; plan.layers.len()]), |c| names(c, plan))?;
         let samples = config.calibration_samples as usize;
-        let budget = (config.max_memory_limit_mb << 20) / MEMORY_PART / threads as u64;
+        // Layers whose rows decide about their codes come one at a time, so that no code depends on the number of threads.
+        let part = if config.method.by_output() { ONE_AT_A_TIME } else { MEMORY_PART * threads as u64 };
+        let budget = (config.max_memory_limit_mb << 20) / part;
         let recorded = |c: &Calibration| names.iter().flatten().flat_map(|n| c.steps(n)).map(|s| s.step).collect::<BTreeSet<i32>>();
         let steps: Vec<i32> = match &calibration {
             Some(c) => recorded(c).into_iter().collect(),

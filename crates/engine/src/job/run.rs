@@ -123,16 +123,19 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
     control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
     tracing::debug!(layers = plan.layers.len(), bytes = plan.bytes(&source), "planned");
     let compute = Compute::choose(config.device, config.device_fallback)?;
-    // Rows of calibration take the other half.
-    let part = if config.calibration.is_some() { 2 } else { 1 };
-    let memory = Memory::new((config.max_memory_limit_mb << 20) / part, thread_count(config.num_threads));
+    // Rows of calibration take the other half; those of layers that come one at a time a quarter, which leaves more to their moments.
+    let (limit, threads) = (config.max_memory_limit_mb << 20, thread_count(config.num_threads));
+    let memory = match config.calibration {
+        Some(_) => Memory::new(limit / 2, threads).with_whole(limit / 4 * 3),
+        None => Memory::new(limit, threads),
+    };
     before::check_memory(&plan, &source, &memory)?;
     if config.calibration.is_some() {
         control.enter(Phase::Calibrate)?;
     }
     let planned = Planned { config: &config, source: &source, plan: &plan };
     let pool = pool(config.num_threads)?;
-    let judge = pool.install(|| Judge::open(&disk, &planned, control, request.tuning, thread_count(config.num_threads)))?;
+    let judge = pool.install(|| Judge::open(&disk, &planned, control, request.tuning, threads))?;
     if let Some(judge) = &judge {
         judge.assign(&config, layout, &mut plan);
     }

@@ -5,6 +5,7 @@ use super::context::JobContext;
 use super::judge::LayerInputs;
 use super::rotation;
 use crate::error::QuantError;
+use crate::memory::Hold;
 use crate::time::StepInputs;
 use aq_core::report::{InputOrigin, SecondForm, SecondReport};
 use aq_core::{BitWidth, Geometry, Method};
@@ -29,13 +30,14 @@ const PLACES: (usize, usize) = (4, 16);
 const HASHED: usize = 1024;
 
 /// What is known of a layer's inputs, and in which form.
-pub struct Prepared {
+pub struct Prepared<'a> {
     /// For the kernels.
     pub second: Second,
     /// For the report.
     pub report: SecondReport,
     key: Key,
     span: Option<Arc<Span>>,
+    _hold: Option<Hold<'a>>,
 }
 
 /// What a form is made from.
@@ -48,18 +50,18 @@ struct Key {
 }
 
 /// The last ones that were made: layers with one input (q, k and v) follow each other.
-pub type Recent = Vec<Arc<Prepared>>;
+pub type Recent<'a> = Vec<Arc<Prepared<'a>>>;
 
 /// As many as two forms of one input: rotated and not.
 const KEPT: usize = 2;
 
 /// The layer with the rotation that pays under its inputs, and these made ready; without them by its weights alone.
-pub fn chosen(
-    job: &JobContext<'_>,
+pub fn chosen<'a>(
+    job: &JobContext<'a>,
     spec: &LayerSpec,
     files: &LayerFiles<'_>,
     inputs: &LayerInputs,
-) -> Result<(LayerSpec, Option<Arc<Prepared>>), QuantError> {
+) -> Result<(LayerSpec, Option<Arc<Prepared<'a>>>), QuantError> {
     let by_weights = |spec: &LayerSpec| Ok((rotation::chosen(job, spec, files)?, None));
     if spec.scheme.method != Method::Gptq || inputs.learn.is_empty() {
         return by_weights(spec);
@@ -90,7 +92,7 @@ pub fn chosen(
 }
 
 /// Inputs made ready for a layer, or found among the recent ones; `None` where nothing can be learned from them.
-pub fn prepared(job: &JobContext<'_>, inputs: &LayerInputs, spec: &LayerSpec) -> Result<Option<Arc<Prepared>>, QuantError> {
+pub fn prepared<'a>(job: &JobContext<'a>, inputs: &LayerInputs, spec: &LayerSpec) -> Result<Option<Arc<Prepared<'a>>>, QuantError> {
     job.control.check()?;
     let by_order = spec.scheme.bits != BitWidth::Two && job.tuning.order;
     let input = fingerprint(&inputs.learn, spec.geometry);
@@ -103,7 +105,8 @@ pub fn prepared(job: &JobContext<'_>, inputs: &LayerInputs, spec: &LayerSpec) ->
     let (out, row) = (spec.geometry.out, spec.geometry.row());
     // Computed inputs lie near a curve; recorded ones may fill as many directions as they are rows.
     let most = if inputs.origin == InputOrigin::Recorded && rows <= row { rows } else { RANK.min(rows) };
-    let full = is_full(rows, row, out, most) && Second::full_bytes(rows, row) <= job.memory.limit();
+    let hold = if is_full(rows, row, out, most) { held(job, &mut recent, Second::full_bytes(rows, row)) } else { None };
+    let full = hold.is_some();
     let made = if full {
         whole(&inputs.learn, spec, by_order).map(|(second, form)| (second, form, None))
     } else {
@@ -111,14 +114,28 @@ pub fn prepared(job: &JobContext<'_>, inputs: &LayerInputs, spec: &LayerSpec) ->
         spanned(&inputs.learn, spec, most, known).map(|(second, span)| (second, SecondForm::Factored, Some(span)))
     };
     let Some((second, form, span)) = made else { return Ok(None) };
+    let [made_in, bytes] = if full { Second::full_bytes(rows, row) } else { Second::factored_bytes(rows, most, row) };
+    // What is factored is small beside a layer; it is counted where there is room, and made where there is none.
+    let mut hold = hold.or_else(|| job.memory.hold(bytes));
+    hold.iter_mut().for_each(|h| h.shrink(bytes));
     let (rank, kept) = (span.as_ref().map(|s| s.rows.rows), span.as_ref().map(|s| s.kept));
-    let report = SecondReport { form, inputs: inputs.origin, rows, rank, kept };
-    let made = Arc::new(Prepared { second, report, key, span });
+    let report = SecondReport { form, inputs: inputs.origin, rows, rank, kept, bytes: made_in };
+    let made = Arc::new(Prepared { second, report, key, span, _hold: hold });
     if recent.len() == KEPT {
         recent.remove(0);
     }
     recent.push(made.clone());
     Ok(Some(made))
+}
+
+/// Room for a full form while it is made; what was made last gives way to it.
+fn held<'a>(job: &JobContext<'a>, recent: &mut Recent<'a>, [bytes, _]: [u64; 2]) -> Option<Hold<'a>> {
+    loop {
+        match job.memory.hold(bytes) {
+            None if !recent.is_empty() => drop(recent.remove(0)),
+            hold => return hold,
+        }
+    }
 }
 
 /// By operations a weight: half a product with `H` for compensation, one for the sweep, and the layer's part of the factorisation; or two
@@ -206,7 +223,7 @@ fn fingerprint(inputs: &[StepInputs], g: Geometry) -> u64 {
 /// Squared error of the output over some rows of the layer; `None` where they cannot be encoded so.
 fn measured(
     job: &JobContext<'_>,
-    (spec, prepared): &(LayerSpec, Arc<Prepared>),
+    (spec, prepared): &(LayerSpec, Arc<Prepared<'_>>),
     files: &LayerFiles<'_>,
     inputs: &[StepInputs],
 ) -> Result<Option<f64>, QuantError> {

@@ -4,7 +4,7 @@ use super::compensate::Ordered;
 use super::factor::Factor;
 use super::factored::Factored;
 use super::moments::Moments;
-use super::packed::{Inputs, Packed};
+use super::packed::{Inputs, Packed, STRIP};
 use super::panel::{Coding, Errors, Grid, Panel, losses, squares};
 use super::product::{Sums, gather};
 use super::sweep::sweep;
@@ -47,10 +47,18 @@ impl Second {
         Self::Full(Box::new(Full { moments, ordered, inputs }))
     }
 
-    /// Bytes that the full form takes while it is made and held.
-    pub const fn full_bytes(rows: usize, row: usize) -> u64 {
+    /// Bytes that the full form takes while it is made, and afterwards.
+    pub const fn full_bytes(rows: usize, row: usize) -> [u64; 2] {
         // Both matrices, the factorisation, and the inputs as they came, in strips, and the other way around.
-        2 * Packed::bytes(row, row) + Factor::bytes(row) + 3 * Packed::bytes(rows, row)
+        let held = 2 * Packed::bytes(row, row) + Packed::bytes(rows, row);
+        [held + Factor::bytes(row) + 2 * Packed::bytes(rows, row), held]
+    }
+
+    /// Bytes that the factored form of some rows takes while it is made from `all`, and afterwards.
+    pub const fn factored_bytes(all: usize, rank: usize, row: usize) -> [u64; 2] {
+        // Both orders, what columns of a strip have in common, and the rows themselves; the inputs twice where they are spanned.
+        let held = 3 * Packed::bytes(rank, row) + Packed::bytes(STRIP, row);
+        [held + 3 * Packed::bytes(all, row), held]
     }
 
     /// Rounds all weights of some panels, which hold the codes that a search found without these inputs.
