@@ -6,17 +6,16 @@
 // so that a slow spell of the machine falls on both, and the fastest round of each counts. Fails when a ratio is under
 // its gate.
 
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { availableParallelism, homedir, tmpdir } from 'node:os';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { pythonPath } from '../interop/checker.mjs';
+import { cacheFolder, ggmlLibrary, jsonLines, run } from './peer-libraries.mjs';
 
 const ROUNDS = 3;
 const [ROWS, COLS] = [2048, 3072];
-const GGML = { name: '@node-llama-cpp/linux-x64', version: '3.22.1' };
 const HQQ = ['hqq==0.2.8.post1', 'termcolor==3.3.0'];
 /** torch is in the environment already, and the other dependencies serve loading models. */
 const PIP_INSTALL = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps'];
@@ -36,40 +35,6 @@ const GRID_BITS = 32;
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const say = (line) => process.stdout.write(`${line}\n`);
 const note = (line) => process.stderr.write(`${line}\n`);
-
-/** Runs a command and gives its stdout; what it says on stderr goes through. */
-function run(command, args, env = {}) {
-  const options = { cwd: here('..'), encoding: 'utf8', env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1', ...env } };
-  const { stdout, status, error } = spawnSync(command, args, { ...options, stdio: ['ignore', 'pipe', 'inherit'] });
-  if (error) throw error;
-  if (status !== 0) throw new Error(`${command} ${args[0]} ended with ${status}`);
-  return stdout;
-}
-
-const jsonLines = (text) => text.split('\n').flatMap((line) => (line.startsWith('{') ? [JSON.parse(line)] : []));
-
-/** The folder that interop/setup.sh keeps its environment in. */
-function cacheFolder() {
-  const shared = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
-  return join(process.env.AQ_INTEROP_CACHE || join(shared, 'arrow-quant'), 'peers');
-}
-
-/** The versions are in the folders' names, so that a changed pin makes new ones. */
-function ggmlLibrary(cache) {
-  const folder = join(cache, `ggml-${GGML.version}`);
-  const bins = join(folder, 'node_modules', GGML.name, 'bins');
-  const find = () => {
-    const names = existsSync(bins) ? readdirSync(bins, { recursive: true }) : [];
-    return names.find((name) => name.endsWith('libggml-base.so'));
-  };
-  if (find() === undefined) {
-    mkdirSync(folder, { recursive: true });
-    run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--prefix', folder, `${GGML.name}@${GGML.version}`]);
-  }
-  const found = find();
-  if (found === undefined) throw new Error(`no libggml-base.so in ${bins}`);
-  return join(bins, found);
-}
 
 /** Where HQQ is; peers.py says so when it cannot be imported from there. */
 function hqqFolder(cache, python) {

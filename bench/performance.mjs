@@ -56,6 +56,32 @@ function peers() {
   return `${speeds}\n\n${gates}`;
 }
 
+/** ggml's block types, ours and its own. */
+function blocks() {
+  const { rows, different } = JSON.parse(run('node', ['bench/ggml.mjs', '--json'], [0, 1]));
+  if (different.length > 0) throw new Error(`decoded otherwise than by ggml: ${different}`);
+  return table(
+    ['matrix', 'type', 'bits/weight', 'ours, dB', 'ggml, dB', 'ours, Mweights/s', 'times ggml'],
+    rows.map((row) => [
+      row.tensor,
+      row.type,
+      fixed(row.bpw, 4),
+      fixed(row.ours, 2),
+      fixed(row.theirs, 2),
+      fixed(row.mweightsPerS, 0),
+      fixed(row.speed, 1),
+    ]),
+  );
+}
+
+function second() {
+  const { list, total } = JSON.parse(run('node', ['bench/second.mjs', '--json'], [0, 1]));
+  const layers = total.map(({ bits, seconds, speedOfLibrary }) => {
+    return [`a layer at ${bits} bits`, `${fixed(seconds, 2)} s`, `rows at ${fixed(100 * speedOfLibrary, 0)} % of the library`];
+  });
+  return table(['step', 'time', 'speed'], [...list.map((row) => [row.what, `${fixed(row.seconds, 3)} s`, `${fixed(row.gflops, 0)} GFLOP/s`]), ...layers]);
+}
+
 function models() {
   const rows = JSON.parse(run('node', ['bench/model.mjs', '--json', '--sdnq', '--sizes', '1,2,4'], [0, 1]));
   return table(
@@ -102,6 +128,18 @@ and ${THREADS} threads.
 
 ${peers()}
 
+## ggml's blocks
+
+\`npm run bench:ggml\`: 512 x 3072 weights, one thread each, our blocks decoded by ggml's own library. Nothing writes GGUF yet.
+
+${blocks()}
+
+## Second moments
+
+\`npm run bench:second\`: a layer of 3072 x 3072 with 480 rows of inputs, one thread, beside products of the gemm crate.
+
+${second()}
+
 ## Whole models
 
 \`npm run bench:model -- --sdnq --sizes 1,2,4\`: a FLUX-shaped transformer with random weights in bf16, ${THREADS} threads, page cache warm, the best of
@@ -115,9 +153,9 @@ ${models()}
 
 ${profile(model, work)}
 
-A default job spends most of its time on the layers of the computed time path: sweeps through 64 rows, and the searches before them. Without it
-the search is the limit: a pass is a short chain of instructions for sixteen weights with nothing left to fold, so it becomes faster with fewer
-candidates only; then come the operating system's copies.
+The search is the limit: a pass is a short chain of instructions for sixteen weights with nothing left to fold, so it becomes faster with fewer
+candidates only. Then come sweeps of the layers that the time embedding drives, judging these by their outputs, and the operating system's
+copies.
 `;
   writeFileSync(join(root, 'docs', 'performance.md'), text);
 } finally {

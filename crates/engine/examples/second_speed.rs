@@ -125,7 +125,7 @@ fn library(k: usize) -> f64 {
     let (h, d) = (gauss(k, k, 3), gauss(k, PANEL_ROWS, 4));
     let mut out = vec![0.0f32; k * PANEL_ROWS];
     let mut once = || {
-        // SAFETY: the three matrices are as long as their sizes and strides say, and `out` overlaps neither of the others.
+        // SAFETY: `h` is `k` rows of `k`, `d` and `out` are `k` rows of `PANEL_ROWS`, each row after row; `out` overlaps neither of the others.
         unsafe {
             gemm::gemm(
                 k,
@@ -133,14 +133,14 @@ fn library(k: usize) -> f64 {
                 k,
                 out.as_mut_ptr(),
                 1,
-                k as isize,
+                PANEL_ROWS as isize,
                 false,
                 h.as_ptr(),
                 1,
                 k as isize,
                 d.as_ptr(),
                 1,
-                k as isize,
+                PANEL_ROWS as isize,
                 0.0,
                 1.0,
                 false,

@@ -12,6 +12,7 @@
 pub mod convert;
 pub mod errors;
 pub mod gain;
+pub mod ggml;
 pub mod group;
 pub mod lanes;
 pub mod level;

@@ -313,7 +313,7 @@ impl RowCodec {
             // Without moments at hand: what is compared with, and what remains where they help nothing.
             Method::Mse | Method::Gptq => {
                 let weigh = if bits == BitWidth::Two && self.tuning.magnitude { Weigh::ByMagnitude } else { Weigh::Alike };
-                let wanted = Wanted { bits, dtype: scale_dtype, symmetric: self.scheme.symmetric() };
+                let wanted = Wanted { max: bits.max_code() as u8, dtype: scale_dtype, symmetric: self.scheme.symmetric() };
                 s.moments.clear();
                 let moments = self.restores_gain().then_some(&mut s.moments);
                 let mut out = Outcome { params: &mut s.params, moments };

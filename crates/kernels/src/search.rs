@@ -13,15 +13,18 @@ use crate::group::{self, LEAST_SCALE, Params};
 use crate::round::{all_to_stored, code_around};
 use crate::symmetric::symmetric;
 use crate::tile::{Column, Sums, Tile, WIDTH, minus};
-use aq_core::{BitWidth, ScaleDtype};
+use aq_core::ScaleDtype;
 use std::array::from_fn;
 
 /// Shrunken ranges tried first, as fractions of the group's own.
-const fn clips(bits: BitWidth) -> &'static [f32] {
-    match bits {
-        BitWidth::Two => &[0.45, 0.63, 0.82, 1.0],
-        BitWidth::Four => &[0.68, 0.76, 0.84, 0.92, 0.96, 1.0],
-        BitWidth::Eight => &[1.0],
+const fn clips(max: u8) -> &'static [f32] {
+    match max {
+        0..=3 => &[0.45, 0.63, 0.82, 1.0],
+        4..=7 => &[0.58, 0.7, 0.82, 0.92, 1.0],
+        8..=15 => &[0.68, 0.76, 0.84, 0.92, 0.96, 1.0],
+        16..=31 => &[0.8, 0.86, 0.92, 0.97, 1.0],
+        32..=127 => &[0.92, 0.97, 1.0],
+        128.. => &[1.0],
     }
 }
 
@@ -71,8 +74,8 @@ pub(crate) struct Search<'a> {
 /// What is searched for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
-    /// Width of codes.
-    pub bits: BitWidth,
+    /// The largest code: one less than a power of two.
+    pub max: u8,
     /// Stored type of scales and zeros.
     pub dtype: ScaleDtype,
     /// Without a zero.
@@ -120,7 +123,7 @@ fn asymmetric<const WEIGHTED: bool>(tile: &mut Tile, count: usize, wanted: Wante
     let mut best = fit;
     g.rounded::<WEIGHTED>(&fit, &mut best);
 
-    for &c in clips(wanted.bits) {
+    for &c in clips(wanted.max) {
         let (mut scale, mut zero) = ([0.0; WIDTH], [0.0; WIDTH]);
         for j in 0..WIDTH {
             scale[j] = (hi[j] - lo[j]) * c / max;
@@ -160,7 +163,7 @@ impl<'a> Search<'a> {
     /// Centres the groups; with their least and largest values before.
     #[inline(always)]
     pub fn begin<const WEIGHTED: bool>(tile: &'a mut Tile, wanted: Wanted, weigh: Weigh<'_>) -> (Self, Column, Column) {
-        let max = wanted.bits.max_code() as f32;
+        let max = f32::from(wanted.max);
         let (lo, hi) = tile.min_max();
         let sums = tile.centre::<WEIGHTED>(&lo, &hi, wanted.symmetric, weigh);
         (Self { tile, sums, max, middle: f32::midpoint(max, 1.0), dtype: wanted.dtype }, lo, hi)
@@ -257,6 +260,7 @@ impl<'a> Search<'a> {
 mod tests {
     use super::*;
     use crate::round::code;
+    use aq_core::BitWidth;
 
     /// Of one group.
     fn one(w: &[f32], wanted: Wanted, weigh: Weigh<'_>) -> Params {
@@ -289,7 +293,8 @@ mod tests {
             for seed in 0..200 {
                 let w = sample(64, seed);
                 let a = error(&w, group::asymmetric(&w, max, ScaleDtype::F16), max);
-                let b = error(&w, one(&w, Wanted { bits, dtype: ScaleDtype::F16, symmetric: false }, Weigh::Alike), max);
+                let b =
+                    error(&w, one(&w, Wanted { max: bits.max_code() as u8, dtype: ScaleDtype::F16, symmetric: false }, Weigh::Alike), max);
                 assert!(b <= a * 1.0001, "{bits} {seed}: {b} > {a}");
                 plain += a;
                 searched += b;
@@ -301,7 +306,7 @@ mod tests {
 
     #[test]
     fn given_weights_of_one_are_none_and_a_heavy_place_is_met() {
-        let wanted = Wanted { bits: BitWidth::Two, dtype: ScaleDtype::F16, symmetric: false };
+        let wanted = Wanted { max: 3, dtype: ScaleDtype::F16, symmetric: false };
         for seed in 0..50 {
             let w = sample(64, seed);
             let (alike, mut heavy) = (vec![1.0; 64], vec![1.0; 64]);
@@ -320,7 +325,7 @@ mod tests {
             for n in [1, 2, 3, 15, 16, 17, 31, 33, 48, 63] {
                 for w in [sample(n, 7), vec![0.0; n], vec![-0.0; n], vec![3e38; n], sample(n, 3).iter().map(|v| v * 1e-36).collect()] {
                     for symmetric in [false, true] {
-                        let p = one(&w, Wanted { bits, dtype: ScaleDtype::Bf16, symmetric }, Weigh::ByMagnitude);
+                        let p = one(&w, Wanted { max: bits.max_code() as u8, dtype: ScaleDtype::Bf16, symmetric }, Weigh::ByMagnitude);
                         assert!(p.scale > 0.0 && p.scale.is_finite() && p.zero.is_finite(), "{bits} {n} {w:?} {p:?}");
                     }
                 }
@@ -336,7 +341,7 @@ mod tests {
                 for weigh in [Weigh::Alike, Weigh::ByMagnitude, Weigh::Given(&given)] {
                     let groups: Vec<Vec<f32>> = (0..WIDTH as u32).map(|seed| sample(48, seed)).collect();
                     let (mut tile, mut together) = (Tile::default(), Vec::new());
-                    let wanted = Wanted { bits, dtype: ScaleDtype::F16, symmetric };
+                    let wanted = Wanted { max: bits.max_code() as u8, dtype: ScaleDtype::F16, symmetric };
                     tile.fill(&groups.concat(), 48);
                     search(&mut tile, WIDTH, wanted, weigh, &mut Outcome { params: &mut together, moments: None });
                     let alone: Vec<Params> = groups.iter().map(|w| one(w, wanted, weigh)).collect();

@@ -5,16 +5,18 @@ use crate::group::{self, LEAST_SCALE, Params};
 use crate::round::{all_to_stored, code_around};
 use crate::search::{Fit, Outcome, ROUNDS, Search, Wanted, Weigh, choose, is_comparable};
 use crate::tile::{Column, Tile, WIDTH};
-use aq_core::BitWidth;
 use std::array::from_fn;
 
 /// Scales tried first, as fractions of largest magnitude / largest positive code. At 2 bits the codes are -2..=1, so the best step is far
 /// below the largest magnitude.
-const fn clips(bits: BitWidth) -> &'static [f32] {
-    match bits {
-        BitWidth::Two => &[0.3, 0.38, 0.46, 0.56, 0.72, 1.0],
-        BitWidth::Four => &[0.66, 0.74, 0.82, 0.875, 0.94, 1.0],
-        BitWidth::Eight => &[0.9922, 1.0],
+const fn clips(max: u8) -> &'static [f32] {
+    match max {
+        0..=3 => &[0.3, 0.38, 0.46, 0.56, 0.72, 1.0],
+        4..=7 => &[0.55, 0.7, 0.85],
+        8..=15 => &[0.66, 0.74, 0.82, 0.875, 0.94, 1.0],
+        16..=31 => &[0.78, 0.85, 0.91, 0.96, 1.0],
+        32..=127 => &[0.92, 0.97, 1.0],
+        128.. => &[0.9922, 1.0],
     }
 }
 
@@ -22,7 +24,7 @@ const fn clips(bits: BitWidth) -> &'static [f32] {
 pub(crate) fn symmetric<const WEIGHTED: bool>(tile: &mut Tile, count: usize, wanted: Wanted, weigh: Weigh<'_>, out: &mut Outcome<'_>) {
     let (g, lo, hi) = Search::begin::<WEIGHTED>(tile, wanted, weigh);
     let Search { tile, sums, max, dtype, .. } = g;
-    let largest = (wanted.bits.max_code() / 2) as f32;
+    let largest = f32::from(wanted.max / 2);
     let mut most = hi;
     for j in 0..WIDTH {
         most[j] = if -lo[j] > hi[j] { -lo[j] } else { hi[j] };
@@ -31,7 +33,7 @@ pub(crate) fn symmetric<const WEIGHTED: bool>(tile: &mut Tile, count: usize, wan
     let mut fit = Fit { scale: start, zero: [0.0; WIDTH], error: [f32::INFINITY; WIDTH] };
     let mut best = fit;
     g.symmetric_rounded::<WEIGHTED>(&fit, &mut best);
-    for &c in clips(wanted.bits) {
+    for &c in clips(wanted.max) {
         let mut scale = most;
         for s in &mut scale {
             *s = *s * c / largest;
