@@ -153,9 +153,9 @@ ${models()}
 
 ${profile(model, work)}
 
-The search is the limit: a pass is a short chain of instructions for sixteen weights with nothing left to fold, so it becomes faster with fewer
-candidates only. Then come sweeps of the layers that the time embedding drives, judging these by their outputs, and the operating system's
-copies.
+Half goes to sweeps of the layers that the time embedding drives (a quarter of the weights) and to the search of all layers: a pass of that is a
+short chain of instructions for sixteen weights with nothing left to fold, so it becomes faster with fewer candidates only. Then come the
+operating system's copies, and judging layers by their outputs.
 `;
   writeFileSync(join(root, 'docs', 'performance.md'), text);
 } finally {
