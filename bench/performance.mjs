@@ -153,7 +153,7 @@ ${models()}
 
 ${profile(model, work)}
 
-Half goes to sweeps of the layers that the time embedding drives (a quarter of the weights) and to the search of all layers: a pass of that is a
+Half goes to sweeps of the layers that the time embedding drives and to the search of all layers: a pass of that is a
 short chain of instructions for sixteen weights with nothing left to fold, so it becomes faster with fewer candidates only. Then come the
 operating system's copies, and judging layers by their outputs.
 `;
