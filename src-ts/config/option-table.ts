@@ -32,6 +32,7 @@ export interface OptionRow {
 export type OptionName = keyof DiffusionQuantOptions;
 
 const MODALITIES = ['text', 'code', 'image', 'audio', 'video'] as const;
+const LAYOUTS = ['auto', 'sdnq', 'gguf', 'plain'] as const;
 const METHODS = ['auto', 'rtn', 'mse', 'gptq'] as const;
 /** What a timer can hold. */
 const MOST_MILLISECONDS = 2 ** 31 - 1;
@@ -127,9 +128,9 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
   },
   layout: {
     text: 'string',
-    check: oneOf(['auto', 'sdnq', 'plain'], "'auto', 'sdnq' or 'plain'"),
-    hint: "'auto' writes what the model's own ecosystem loads, 'plain' weights that any loader opens.",
-    help: 'auto, sdnq or plain',
+    check: oneOf(LAYOUTS, "'auto' or layout names"),
+    hint: `'auto' writes what the model's own ecosystem loads; names are ${LAYOUTS.slice(1).join(', ')}.`,
+    help: LAYOUTS.join(', '),
   },
   plainDtype: {
     text: 'string',

@@ -111,6 +111,7 @@ export interface ErrorDetails {
       | 'target-unreachable'
       | 'scale-overflow'
       | 'name-collision'
+      | 'not-carried'
       | 'already-quantized';
   };
   AQ_IO: At & { readonly op: string; readonly errno: string; readonly attempts: number };

@@ -1,4 +1,6 @@
-//! Element types of tensors in a safetensors file.
+//! Element types of tensors in a file.
+
+use crate::blocks::BlockType;
 
 /// What can be done with a tensor of some element type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +15,8 @@ pub enum Dtype {
     Bf16,
     /// Integers and booleans: carried over unchanged, never quantized. Holds the format's own name and the bytes per element.
     Carried(&'static str, usize),
+    /// ggml's blocks: quantized already.
+    Blocks(BlockType),
 }
 
 const CARRIED: [(&str, usize); 9] =
@@ -30,7 +34,7 @@ impl Dtype {
         }
     }
 
-    /// The name in a safetensors header.
+    /// The name in a safetensors header; ggml's own of its blocks.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F64 => "F64",
@@ -38,22 +42,30 @@ impl Dtype {
             Self::F16 => "F16",
             Self::Bf16 => "BF16",
             Self::Carried(name, _) => name,
+            Self::Blocks(kind) => kind.name(),
         }
     }
 
-    /// Bytes per element.
+    /// Bytes of so many elements; `None` where that overflows, or they are no whole blocks.
+    pub fn bytes(self, elements: u64) -> Option<u64> {
+        let per = if let Self::Blocks(kind) = self { kind.weights() as u64 } else { 1 };
+        elements.is_multiple_of(per).then(|| (elements / per).checked_mul(self.size() as u64)).flatten()
+    }
+
+    /// Bytes per element; of blocks, per block.
     pub const fn size(self) -> usize {
         match self {
             Self::F64 => 8,
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
             Self::Carried(_, size) => size,
+            Self::Blocks(kind) => kind.bytes(),
         }
     }
 
     /// Whether values of this type are floating point, and so can be quantized.
     pub const fn is_float(self) -> bool {
-        !matches!(self, Self::Carried(..))
+        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
     }
 }
 

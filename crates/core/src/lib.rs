@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bits;
+pub mod blocks;
 pub mod cancel;
 pub mod config;
 pub mod dtype;
@@ -14,6 +15,7 @@ pub mod report;
 pub mod scheme;
 
 pub use bits::BitWidth;
+pub use blocks::BlockType;
 pub use cancel::{CancelToken, StopSource};
 pub use config::{GivenConfig, Mode, Profile, ResolvedConfig};
 pub use dtype::Dtype;

@@ -1,6 +1,7 @@
 //! What a finished job tells: the figures are computed from the bytes that were written.
 
 use crate::bits::BitWidth;
+use crate::blocks::BlockType;
 use crate::scheme::{Method, ScaleDtype};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,6 +49,9 @@ pub struct SchemeReport {
     pub scale_dtype: ScaleDtype,
     /// Values rotated together; none: not rotated.
     pub rotation: Option<usize>,
+    /// ggml's blocks, where the layout has them: then `bits` is the width that they stand for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_type: Option<BlockType>,
 }
 
 /// One attempt at a layer.

@@ -1,6 +1,7 @@
 //! A scheme: everything needed to encode one layer; and its geometry: how a weight's shape is cut into groups.
 
 use crate::bits::BitWidth;
+use crate::blocks::BlockType;
 use serde::{Deserialize, Serialize};
 
 /// How codes are chosen.
@@ -80,6 +81,8 @@ pub struct Scheme {
     pub scale_dtype: ScaleDtype,
     /// Values that are rotated together before they are encoded (Hadamard, along the row as it is stored); `None`: no rotation.
     pub rotation: Option<usize>,
+    /// ggml's blocks instead of grouped integers; the fields above say what these are.
+    pub blocks: Option<BlockType>,
 }
 
 impl Scheme {
@@ -88,10 +91,20 @@ impl Scheme {
         self.zero == ZeroKind::None
     }
 
-    /// The same scheme at another width, with that width's stored type.
+    /// The same scheme at another width, with that width's stored type. What a layout makes of it is for the layout to say again.
     #[must_use]
     pub fn with_bits(self, bits: BitWidth) -> Self {
         Self { bits, scale_dtype: ScaleDtype::for_bits(bits), ..self }
+    }
+
+    /// Bytes of codes, scales and zeros of a layer.
+    pub fn coded_bytes(&self, g: &Geometry) -> u64 {
+        if let Some(kind) = self.blocks {
+            return (g.numel() / kind.weights() * kind.bytes()) as u64;
+        }
+        let codes = g.numel() as u64 * u64::from(self.bits.bits()) / 8;
+        let scales = (g.out * g.scales_per_row() * self.scale_dtype.size()) as u64;
+        codes + scales * if self.symmetric() { 1 } else { 2 }
     }
 
     /// The same scheme with codes chosen in another way.

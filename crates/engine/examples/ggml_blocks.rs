@@ -5,6 +5,7 @@
 
 mod common;
 
+use aq_core::Method;
 use aq_kernels::Level;
 use aq_kernels::ggml::{BlockType, decode, encode};
 use serde_json::json;
@@ -43,7 +44,9 @@ fn all(weights: &str, folder: &Path) {
                     .data
                     .chunks(common::BLOCK * matrix.cols)
                     .zip(blocks.chunks_mut(common::BLOCK * matrix.cols / kind.weights() * kind.bytes()));
-                parts.for_each(|(values, out)| encode(Level::current(), kind, values, out));
+                parts.for_each(|(values, out)| {
+                    encode(Level::current(), kind, Method::Mse, values, out);
+                });
                 seconds = seconds.min(before.elapsed().as_secs_f64());
             }
             write(folder.join(format!("{}-{}", matrix.name, kind.name())), &blocks).expect("a file can be written");

@@ -70,7 +70,8 @@ struct Encoder {
 
 impl Encoder {
     fn new(m: &Matrix, bits: BitWidth, method: Method) -> Self {
-        let scheme = Scheme { bits, group_size: GROUP, zero: ZeroKind::Float, method, scale_dtype: ScaleDtype::F16, rotation: None };
+        let scheme =
+            Scheme { bits, group_size: GROUP, zero: ZeroKind::Float, method, scale_dtype: ScaleDtype::F16, rotation: None, blocks: None };
         let geometry = Geometry::of(&[m.data.len() / m.cols, m.cols], GROUP).expect("a matrix has rows and columns");
         let codec = RowCodec::new(geometry, scheme, Tuning { gain: false, magnitude: false, ..Tuning::default() });
         let n = BLOCK * geometry.scales_per_row();

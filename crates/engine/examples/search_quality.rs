@@ -88,7 +88,7 @@ fn main() -> std::process::ExitCode {
                         if label == "rotated" && rotation.is_none() {
                             continue;
                         }
-                        let scheme = Scheme { bits, group_size, zero, method, scale_dtype: ScaleDtype::F16, rotation };
+                        let scheme = Scheme { bits, group_size, zero, method, scale_dtype: ScaleDtype::F16, rotation, blocks: None };
                         let (sqnr, speed) = measure(&m, scheme, tuning);
                         let wanted = target(bits, &m.name, rotation.is_some())
                             .filter(|_| group_size == 64 && kind == "asym" && matches!(label, "mse" | "rotated"));

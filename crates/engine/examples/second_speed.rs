@@ -106,6 +106,7 @@ fn encode(level: Level, g: Geometry, bits: BitWidth, second: &Second, w: &[f32])
         method: Method::Gptq,
         scale_dtype: ScaleDtype::for_bits(bits),
         rotation: None,
+        blocks: None,
     };
     let codec = RowCodec::new(g, scheme, Tuning::default());
     let (row, grids) = (g.row(), g.scales_per_row());

@@ -1,4 +1,4 @@
-//! What a model makes: the option, else metadata.json, else safetensors metadata, else class names, else tensor names.
+//! What a model makes: the option, else metadata.json, else metadata of the weight files, else class names, else tensor names.
 
 use crate::error::QuantError;
 use crate::rules::rules;
@@ -77,6 +77,11 @@ fn from_headers(source: &Source, search: &mut Search) -> Result<(), QuantError> 
         if let Some(text) = shard.header.metadata.get("modality") {
             let modality = parse(&shard.path, text)?;
             search.found = Some(Found { modality, source: format!("metadata of {}", shard.file_name) });
+            return Ok(());
+        }
+        let architecture = shard.header.keys.as_ref().and_then(|k| k.text("general.architecture"));
+        if let Some((name, modality)) = architecture.and_then(|a| Some((a, rules().modality_of_architecture(a)?))) {
+            search.found = Some(Found { modality, source: format!("architecture {name}") });
             return Ok(());
         }
     }

@@ -1,7 +1,8 @@
-//! The header of a safetensors file: 8 bytes of length, JSON, data. Every number is checked before it is used.
+//! The header of a weight file; of a safetensors file here: 8 bytes of length, JSON, data. Every number is checked before it is used.
 
 use crate::disk::InputFile;
 use crate::error::{Defect, IoError};
+use crate::gguf;
 use aq_core::Dtype;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use std::path::Path;
 /// The format's own bound on the header.
 pub const MOST_HEADER_BYTES: u64 = 100_000_000;
 /// Far above any model; bounds the work a hostile header can ask for.
-const MOST_TENSORS: usize = 1_000_000;
+pub(crate) const MOST_TENSORS: usize = 1_000_000;
 
 /// One tensor of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Header {
     pub tensors: Vec<TensorInfo>,
     /// The file's `__metadata__`.
     pub metadata: BTreeMap<String, String>,
+    /// The keys of a GGUF file.
+    pub keys: Option<gguf::Keys>,
 }
 
 impl Header {
@@ -52,6 +55,9 @@ impl Header {
 
     /// Reads and checks the header of an open file.
     pub fn read(file: &InputFile) -> Result<Self, IoError> {
+        if gguf::begins(file)? {
+            return gguf::read(file);
+        }
         let (path, file_len) = (file.path(), file.len());
         if file_len < 8 {
             return Err(IoError::damaged_by(path, None, Defect::TooShort, file_len, 8));
@@ -132,7 +138,7 @@ fn tensor(name: &str, value: &Value, path: &Path, data_start: u64, data_len: u64
     };
     let overflow = || IoError::damaged(path, Some(name), Defect::ArithmeticOverflow);
     let numel = shape.iter().try_fold(1u64, |a, &d| a.checked_mul(d)).ok_or_else(overflow)?;
-    let bytes = numel.checked_mul(dtype.size() as u64).ok_or_else(overflow)?;
+    let bytes = dtype.bytes(numel).ok_or_else(overflow)?;
     if bytes != end - begin {
         return Err(IoError::damaged_by(path, Some(name), Defect::SizeMismatch, bytes, end - begin));
     }

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod errno;
 pub mod error;
 pub mod fault;
+pub mod gguf;
 pub mod header;
 pub mod json;
 pub mod layout;

@@ -2,9 +2,9 @@
 
 use crate::error::IoError;
 use crate::header::TensorInfo;
-use crate::layout::{LayerSpec, Layout, Sdnq, SdnqModel};
+use crate::layout::{Gguf, LayerSpec, Layout, Sdnq, SdnqModel};
 use crate::source::{Component, Shard};
-use aq_core::Geometry;
+use aq_core::{BlockType, Dtype, Geometry};
 use aq_kernels::convert::to_f32;
 use serde_json::Value;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub fn read_float_rows(
 
 enum Stored<'a> {
     Float(&'a Shard, &'a TensorInfo),
-    Sdnq(Box<LayerSpec>, Vec<(&'a Shard, &'a TensorInfo)>),
+    Coded(&'static dyn Layout, Box<LayerSpec>, Vec<(&'a Shard, &'a TensorInfo)>),
 }
 
 /// One weight of a model, decodable by rows.
@@ -39,12 +39,15 @@ pub struct Weight<'a> {
     stored: Stored<'a>,
 }
 
-impl Weight<'_> {
+impl<'a> Weight<'a> {
+    fn coded(name: &str, layout: &'static dyn Layout, spec: LayerSpec, tensors: Vec<(&'a Shard, &'a TensorInfo)>) -> Self {
+        Self { name: name.into(), shape: spec.shape.clone(), stored: Stored::Coded(layout, Box::new(spec), tensors) }
+    }
     /// Bits per code; `None` for float weights.
     pub fn bits(&self) -> Option<u32> {
         match &self.stored {
             Stored::Float(..) => None,
-            Stored::Sdnq(spec, _) => Some(spec.scheme.bits.bits()),
+            Stored::Coded(_, spec, _) => Some(spec.scheme.blocks.map_or(spec.scheme.bits.bits(), BlockType::bits)),
         }
     }
 
@@ -55,9 +58,9 @@ impl Weight<'_> {
                 let row = tensor.numel() / tensor.shape.first().copied().unwrap_or(1).max(1);
                 read_float_rows(shard, tensor, first, out, row, &mut Vec::new())
             }
-            Stored::Sdnq(spec, tensors) => {
+            Stored::Coded(layout, spec, tensors) => {
                 let rows = out.len() / spec.geometry.row();
-                let layout_tensors = Sdnq.tensors(spec);
+                let layout_tensors = layout.tensors(spec);
                 let mut buffers = Vec::with_capacity(tensors.len());
                 for ((shard, tensor), planned) in tensors.iter().zip(&layout_tensors) {
                     let start = planned.row_offset(first);
@@ -66,7 +69,7 @@ impl Weight<'_> {
                     buffers.push(buffer);
                 }
                 let slices: Vec<&[u8]> = buffers.iter().map(Vec::as_slice).collect();
-                Sdnq.read_rows(spec, &slices, rows, out);
+                layout.read_rows(spec, &slices, rows, out);
                 Ok(())
             }
         }
@@ -91,8 +94,10 @@ pub fn weights(component: &Component) -> Result<Vec<Weight<'_>>, IoError> {
         };
         if let Some(weight) = found {
             let tensors = weight.tensors.iter().filter_map(|n| shard.header.tensor(n).map(|t| (shard, t))).collect();
-            let shape = weight.spec.shape.clone();
-            list.push(Weight { name: tensor.name.clone(), shape, stored: Stored::Sdnq(Box::new(weight.spec), tensors) });
+            list.push(Weight::coded(&tensor.name, &Sdnq, weight.spec, tensors));
+        } else if let Dtype::Blocks(kind) = tensor.dtype {
+            let spec = Gguf::stored(&tensor.name, &tensor.shape, kind);
+            list.extend(spec.map(|spec| Weight::coded(&tensor.name, &Gguf, spec, vec![(shard, tensor)])));
         } else if tensor.dtype.is_float() && Geometry::of(&tensor.shape, 0).is_some() {
             let companion = tensor.name.ends_with(".scale") || tensor.name.ends_with(".zero_point");
             if !(companion && sdnq.is_some()) {
@@ -108,7 +113,7 @@ pub fn parameters(component: &Component) -> u64 {
     let Ok(weights) = weights(component) else { return component.parameters() };
     let (mut stored, mut decoded) = (0, 0);
     for weight in &weights {
-        if let Stored::Sdnq(spec, tensors) = &weight.stored {
+        if let Stored::Coded(_, spec, tensors) = &weight.stored {
             stored += tensors.iter().map(|(_, t)| t.numel() as u64).sum::<u64>();
             decoded += spec.geometry.numel() as u64;
         }

@@ -153,7 +153,7 @@ fn paths_that_are_not_a_model() {
         ("m.ckpt", &b"PK\x03\x04rest"[..], "pickle"),
         ("m.bin", b"anything", "pickle"),
         ("renamed.safetensors", b"PK\x03\x04rest", "pickle"),
-        ("m.gguf", b"GGUF\x03\0\0\0", "GGUF"),
+        ("m.gguf", b"GGUF\x01\0\0\0", "GGUF"),
         ("m.parquet", b"PAR1rest", "Parquet"),
         ("m.txt", b"hello", ".txt"),
         ("noextension", b"hello", "without extension"),

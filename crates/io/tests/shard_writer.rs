@@ -4,7 +4,7 @@ use aq_core::Dtype;
 use aq_io::Disk;
 use aq_io::IoError;
 use aq_io::layout::OutTensor;
-use aq_io::output::{Placed, ShardWriter, WrittenShard};
+use aq_io::output::{Container, Placed, ShardWriter, WrittenShard};
 use aq_testkit::{SplitMix, tree};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
@@ -20,6 +20,10 @@ fn tensor(name: &str, dtype: &str, shape: &[usize]) -> OutTensor {
 fn content(tensor: &OutTensor) -> Vec<u8> {
     let mut random = SplitMix::new(tensor.name.bytes().fold(tensor.len, |a, b| 31 * a + u64::from(b)));
     (0..tensor.len).map(|_| random.next_u64() as u8).collect()
+}
+
+fn plain() -> Container {
+    Container::Safetensors(BTreeMap::new())
 }
 
 fn done(writer: ShardWriter, last: &[Placed]) -> WrittenShard {
@@ -68,7 +72,7 @@ fn another_library_reads_what_was_written() {
     let path = dir.path().join("model.safetensors");
     let tensors = mixed();
     let metadata = BTreeMap::from([("modality".to_owned(), "image".to_owned())]);
-    let (writer, placed) = ShardWriter::create(&Disk::default(), &path, &metadata, &tensors).unwrap();
+    let (writer, placed) = ShardWriter::create(&Disk::default(), &path, &Container::Safetensors(metadata), &tensors).unwrap();
     assert!(placed.iter().map(|p| &p.tensor).eq(&tensors), "positions come back in the order asked for");
     // Piece by piece, last first: positions do not depend on the order of writing.
     for p in placed.iter().rev() {
@@ -92,7 +96,7 @@ fn a_format_that_the_source_states_is_kept() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("model.safetensors");
     let metadata = BTreeMap::from([("format".to_owned(), "np".to_owned())]);
-    let (writer, placed) = ShardWriter::create(&Disk::default(), &path, &metadata, &[]).unwrap();
+    let (writer, placed) = ShardWriter::create(&Disk::default(), &path, &Container::Safetensors(metadata), &[]).unwrap();
     done(writer, &placed);
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(SafeTensors::read_metadata(&bytes).unwrap().1.metadata().as_ref().unwrap()["format"], "np");
@@ -103,7 +107,7 @@ fn replaced_layers_leave_no_holes() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("model.safetensors");
     let tensors = mixed();
-    let (writer, mut placed) = ShardWriter::create(&Disk::default(), &path, &BTreeMap::new(), &tensors).unwrap();
+    let (writer, mut placed) = ShardWriter::create(&Disk::default(), &path, &plain(), &tensors).unwrap();
     for p in &placed {
         writer.write(p, 0, &vec![0xaa; p.tensor.len as usize]).unwrap();
     }
@@ -127,7 +131,7 @@ fn replaced_layers_leave_no_holes() {
 
     // The same tensors written straight away give the same bytes.
     let straight = dir.path().join("straight.safetensors");
-    let (writer, placed) = ShardWriter::create(&Disk::default(), &straight, &BTreeMap::new(), &last).unwrap();
+    let (writer, placed) = ShardWriter::create(&Disk::default(), &straight, &plain(), &last).unwrap();
     for p in &placed {
         writer.write(p, 0, &content(&p.tensor)).unwrap();
     }
@@ -138,7 +142,7 @@ fn replaced_layers_leave_no_holes() {
 fn a_tensor_that_is_dropped_leaves_no_hole() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("model.safetensors");
-    let (writer, mut placed) = ShardWriter::create(&Disk::default(), &path, &BTreeMap::new(), &mixed()).unwrap();
+    let (writer, mut placed) = ShardWriter::create(&Disk::default(), &path, &plain(), &mixed()).unwrap();
     placed.remove(3);
     for p in &placed {
         writer.write(p, 0, &content(&p.tensor)).unwrap();
@@ -153,7 +157,7 @@ fn large_tensors_survive_a_rebuild_in_parts() {
     let path = dir.path().join("model.safetensors");
     // over two copy buffers, and not a multiple of one
     let big = tensor("big", "U8", &[(5 << 19) + 13]);
-    let (writer, mut placed) = ShardWriter::create(&Disk::default(), &path, &BTreeMap::new(), &[tensor("small", "U8", &[1]), big]).unwrap();
+    let (writer, mut placed) = ShardWriter::create(&Disk::default(), &path, &plain(), &[tensor("small", "U8", &[1]), big]).unwrap();
     placed[0] = writer.append(&[tensor("small", "F32", &[1])]).remove(0);
     for p in &placed {
         writer.write(p, 0, &content(&p.tensor)).unwrap();
@@ -166,8 +170,8 @@ fn large_tensors_survive_a_rebuild_in_parts() {
 fn an_existing_file_is_refused_and_a_stop_is_heard() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("model.safetensors");
-    let (writer, placed) = ShardWriter::create(&Disk::default(), &path, &BTreeMap::new(), &mixed()).unwrap();
-    assert!(matches!(ShardWriter::create(&Disk::default(), &path, &BTreeMap::new(), &mixed()), Err(IoError::File { .. })));
+    let (writer, placed) = ShardWriter::create(&Disk::default(), &path, &plain(), &mixed()).unwrap();
+    assert!(matches!(ShardWriter::create(&Disk::default(), &path, &plain(), &mixed()), Err(IoError::File { .. })));
     let stop = || Err(IoError::OutputExists { path: "stop".into() });
     assert!(matches!(writer.finish(&placed, stop), Err(IoError::OutputExists { .. })));
 }

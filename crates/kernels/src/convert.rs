@@ -52,7 +52,7 @@ fn read(bytes: &[u8], dtype: Dtype, out: &mut [f32]) {
                 buffer[..o.len()].convert_to_f32_slice(o);
             }
         }
-        Dtype::Carried(name, _) => unreachable!("{name} is not a float dtype"),
+        Dtype::Carried(..) | Dtype::Blocks(_) => unreachable!("{dtype} is not a float dtype"),
     }
 }
 
@@ -66,7 +66,7 @@ pub fn from_f32(values: &[f32], dtype: Dtype, out: &mut Vec<u8>) {
         Dtype::F64 => out.extend(values.iter().flat_map(|v| f64::from(*v).to_le_bytes())),
         Dtype::Bf16 => out.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes())),
         Dtype::F16 => out.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes())),
-        Dtype::Carried(name, _) => unreachable!("{name} is not a float dtype"),
+        Dtype::Carried(..) | Dtype::Blocks(_) => unreachable!("{dtype} is not a float dtype"),
     }
 }
 

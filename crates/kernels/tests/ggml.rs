@@ -1,5 +1,6 @@
 //! ggml's block types: decoded as ggml decodes them, and encoded no worse than stated.
 
+use aq_core::Method;
 use aq_kernels::Level;
 use aq_kernels::ggml::{BlockType, decode, encode};
 use aq_testkit::{gauss, heavy};
@@ -30,7 +31,7 @@ fn blocks_are_decoded_to_the_bits_that_ggml_gives() {
 
 fn sqnr(kind: BlockType, level: Level, w: &[f32]) -> (Vec<u8>, f64) {
     let mut blocks = vec![0xaa; w.len() / kind.weights() * kind.bytes()];
-    encode(level, kind, w, &mut blocks);
+    encode(level, kind, Method::Mse, w, &mut blocks);
     let mut values = vec![0.0; w.len()];
     decode(kind, &blocks, &mut values);
     let (signal, error) = w.iter().zip(&values).fold((0.0, 0.0), |(s, e), (w, v)| {
@@ -100,5 +101,31 @@ fn awkward_blocks_stay_finite() {
                 assert!(values.iter().all(|v| *v == 0.0), "{}", kind.name());
             }
         }
+    }
+}
+
+#[test]
+fn minima_and_maxima_alone_lose_more_than_the_search() {
+    let w = gauss(64, 768, 1);
+    for kind in BlockType::ALL.into_iter().filter(|k| *k != BlockType::Q8_0) {
+        let mut blocks = vec![0; w.len() / kind.weights() * kind.bytes()];
+        assert_eq!(encode(Level::current(), kind, Method::Rtn, &w, &mut blocks), None);
+        let mut values = vec![0.0; w.len()];
+        decode(kind, &blocks, &mut values);
+        let (signal, error) = w.iter().zip(&values).fold((0.0, 0.0), |(s, e), (w, v)| (s + w * w, e + (w - v) * (w - v)));
+        let (plain, (_, searched)) = (10.0 * (signal / error).log10(), sqnr(kind, Level::current(), &w));
+        println!("{}: {plain:.2} dB by range, {searched:.2} by search", kind.name());
+        assert!(f64::from(plain) < searched && f64::from(plain) > searched - 4.0, "{}: {plain:.2} {searched:.2}", kind.name());
+    }
+}
+
+#[test]
+fn scales_beyond_a_half_are_told() {
+    for kind in BlockType::ALL {
+        let mut w = vec![1.0; 4 * 256];
+        w[3 * 256 + 5] = 3e38;
+        let mut blocks = vec![0; w.len() / kind.weights() * kind.bytes()];
+        let first = encode(Level::current(), kind, Method::Mse, &w, &mut blocks);
+        assert_eq!(first, Some(3 * 256 / kind.weights()), "{}", kind.name());
     }
 }

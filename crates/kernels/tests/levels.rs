@@ -124,7 +124,7 @@ fn second(level: Level, shape: &[usize], bits: BitWidth, factored: bool) -> Vec<
         Second::full(moments, Some(&factor), order, &inputs)
     };
     let scale_dtype = ScaleDtype::for_bits(bits);
-    let scheme = Scheme { bits, group_size: 32, zero: ZeroKind::Float, method: Method::Gptq, scale_dtype, rotation: None };
+    let scheme = Scheme { bits, group_size: 32, zero: ZeroKind::Float, method: Method::Gptq, scale_dtype, rotation: None, blocks: None };
     let codec = RowCodec::new(geometry, scheme, Tuning::default());
     let (mut codes, mut scales, mut zeros) = (vec![0; w.len()], vec![0.0; geometry.out * grids], vec![0.0; geometry.out * grids]);
     let out = Encoded { codes: &mut codes, scales: &mut scales, zeros: &mut zeros };

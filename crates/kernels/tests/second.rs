@@ -7,7 +7,7 @@ use aq_testkit::gauss;
 
 fn scheme(bits: BitWidth, group_size: usize, symmetric: bool, rotation: Option<usize>) -> Scheme {
     let zero = if symmetric { ZeroKind::None } else { ZeroKind::Float };
-    Scheme { bits, group_size, zero, method: Method::Mse, scale_dtype: ScaleDtype::for_bits(bits), rotation }
+    Scheme { bits, group_size, zero, method: Method::Mse, scale_dtype: ScaleDtype::for_bits(bits), rotation, blocks: None }
 }
 
 /// Rows whose channels go together: what moments are about.

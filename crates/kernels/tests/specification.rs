@@ -328,6 +328,7 @@ fn the_rotation_is_the_matrix_of_the_format_and_is_undone_by_decoding() {
             method: Method::Mse,
             scale_dtype: ScaleDtype::F32,
             rotation: Some(n),
+            blocks: None,
         };
         let g = Geometry::of(&[1, 2 * n], 32).expect("a shape with rows");
         let codec = RowCodec::new(g, scheme, Tuning::default());
@@ -358,8 +359,15 @@ fn rows_together_are_each_as_if_alone() {
         let data = Lcg(9).weights(shape.iter().product(), 0.1);
         for zero in [ZeroKind::Float, ZeroKind::None] {
             for bits in BitWidth::ALL {
-                let scheme =
-                    Scheme { bits, group_size: 32, zero, method: Method::Mse, scale_dtype: ScaleDtype::for_bits(bits), rotation: None };
+                let scheme = Scheme {
+                    bits,
+                    group_size: 32,
+                    zero,
+                    method: Method::Mse,
+                    scale_dtype: ScaleDtype::for_bits(bits),
+                    rotation: None,
+                    blocks: None,
+                };
                 let g = Geometry::of(shape, 32).expect("a shape with rows");
                 let codec = RowCodec::new(g, scheme, Tuning::default());
                 let encode = |w: &[f32]| {

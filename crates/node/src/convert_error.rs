@@ -142,6 +142,7 @@ fn details(error: &QuantError) -> Value {
                 WorkFailure::TargetUnreachable { .. } => "target-unreachable",
                 WorkFailure::ScaleOverflow { .. } => "scale-overflow",
                 WorkFailure::NameCollision { .. } => "name-collision",
+                WorkFailure::NotCarried { .. } => "not-carried",
                 WorkFailure::AlreadyQuantized { .. } => "already-quantized",
             },
         }),

@@ -72,7 +72,7 @@ impl GivenConfig {
         let profile = self.deployment_profile.unwrap_or_default();
         let d = profile.defaults();
         let bit_width = self.width(&d);
-        let layout = if self.layout.as_deref() == Some("plain") { Layout::Plain } else { Layout::Sdnq };
+        let layout = self.layout().unwrap_or(Layout::Sdnq);
         if self.plain_dtype.is_some() && layout != Layout::Plain {
             issues.push(ConfigIssue::text("plainDtype", "to be given only with layout 'plain'", layout.as_str()));
         }
@@ -121,6 +121,11 @@ impl GivenConfig {
         })
     }
 
+    /// The layout that is asked for; `None`: the model's own ecosystem decides.
+    pub fn layout(&self) -> Option<Layout> {
+        self.layout.as_deref().and_then(Layout::parse)
+    }
+
     fn layer_bit_widths(&self) -> Vec<(String, u8)> {
         let widths = self.layer_bit_widths.iter().flatten();
         widths.filter_map(|(name, value)| Some((name.clone(), value.as_u64()? as u8))).collect()
@@ -150,6 +155,13 @@ impl GivenConfig {
         }
         if self.enable_spatial == Some(true) && self.at_eight_bits() {
             list.push(("enableSpatial", "nothing is rotated at 8 bits"));
+        }
+        if self.layout() == Some(Layout::Gguf) {
+            let blocks = "ggml's blocks have groups, minima and searches of their own";
+            list.extend(self.group_size.map(|_| ("groupSize", blocks)));
+            list.extend(self.symmetric.map(|_| ("symmetric", blocks)));
+            list.extend((self.method == Some(MethodChoice::Gptq)).then_some(("method", blocks)));
+            list.extend((self.enable_spatial == Some(true)).then_some(("enableSpatial", "no reader of GGUF undoes a rotation")));
         }
         list
     }

@@ -42,15 +42,26 @@ impl MethodChoice {
 pub enum Layout {
     /// SDNQ's safetensors: diffusers opens it.
     Sdnq,
+    /// ggml's blocks: diffusers, ComfyUI, stable-diffusion.cpp and llama.cpp open them.
+    Gguf,
     /// Dequantized to the source's types: any loader opens it.
     Plain,
 }
 
 impl Layout {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sdnq, Self::Gguf, Self::Plain];
+
+    /// From its name; `None` for `auto`, which the model decides.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|l| l.as_str() == name)
+    }
+
     /// The name in options and reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sdnq => "sdnq",
+            Self::Gguf => "gguf",
             Self::Plain => "plain",
         }
     }

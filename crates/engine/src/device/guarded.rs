@@ -1,7 +1,7 @@
 //! A device with its breaker and the CPU behind it: fewer rows where memory lacks, one repeat for what may pass, then the CPU.
 
 use super::breaker::{Change, Pass};
-use super::{Backend, Breaker, Codes, DeviceError, DeviceErrorKind, Work, encode_rows};
+use super::{Backend, Breaker, Codes, DeviceError, DeviceErrorKind, Work, encode_codes};
 use crate::control::Control;
 use crate::error::{MemoryCause, Pool, QuantError};
 use aq_core::Notice;
@@ -123,7 +123,7 @@ impl Guarded {
             control.progress.count_degradation();
             control.ledger.degraded("device", self.name.clone(), "cpu".into(), reason.into());
         });
-        Ok(encode_rows(work, out, scratch))
+        Ok(encode_codes(work, out, scratch))
     }
 
     fn failed(&self, error: DeviceError, retry_after_ms: Option<u64>) -> QuantError {

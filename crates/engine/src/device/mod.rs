@@ -13,7 +13,7 @@ use aq_core::config::Device;
 use aq_core::{Geometry, Scheme};
 use aq_io::layout::EncodedRows;
 use aq_kernels::second::{Encoded, Second};
-use aq_kernels::{Level, RowCodec, RowFlags, Scratch, Tuning};
+use aq_kernels::{Level, RowCodec, RowFlags, Scratch, Tuning, ggml};
 use guarded::Guarded;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -99,17 +99,25 @@ impl Compute {
 
     /// Encodes rows into `out`, which is given the sizes they need.
     pub fn encode(&self, control: &Control, work: &Work<'_>, out: &mut EncodedRows, scratch: &mut Scratch) -> Result<RowFlags, QuantError> {
+        match &self.device {
+            // Second moments and blocks stay on the CPU.
+            Some(device) if work.second.is_none() && work.scheme.blocks.is_none() => {
+                device.encode(control, work, Codes::of(work, out), scratch)
+            }
+            _ => Ok(encode_rows(work, out, scratch)),
+        }
+    }
+}
+
+impl<'a> Codes<'a> {
+    /// Room for the rows.
+    fn of(work: &Work<'_>, out: &'a mut EncodedRows) -> Self {
         let (row, scales) = (work.geometry.row(), work.geometry.scales_per_row());
         out.rows = work.weights.len() / row;
         out.codes.resize(out.rows * row, 0);
         out.scales.resize(out.rows * scales, 0.0);
         out.zeros.resize(out.rows * scales, 0.0);
-        let codes = Codes { values: &mut out.codes, scales: &mut out.scales, zeros: &mut out.zeros };
-        match &self.device {
-            // Second moments stay on the CPU.
-            Some(device) if work.second.is_none() => device.encode(control, work, codes, scratch),
-            _ => Ok(encode_rows(work, codes, scratch)),
-        }
+        Self { values: &mut out.codes, scales: &mut out.scales, zeros: &mut out.zeros }
     }
 }
 
@@ -163,8 +171,18 @@ fn breaker_of(ordinal: u32) -> Arc<Breaker> {
 }
 
 /// Encodes rows on the CPU; the arithmetic that every backend must equal.
+pub fn encode_rows(work: &Work<'_>, out: &mut EncodedRows, scratch: &mut Scratch) -> RowFlags {
+    let Some(kind) = work.scheme.blocks else { return encode_codes(work, Codes::of(work, out), scratch) };
+    let row = work.geometry.row();
+    out.rows = work.weights.len() / row;
+    out.blocks.resize(work.weights.len() / kind.weights() * kind.bytes(), 0);
+    let overflow = ggml::encode(Level::current(), kind, work.scheme.method, work.weights, &mut out.blocks);
+    RowFlags { overflow: overflow.map(|block| block % (row / kind.weights())), ..RowFlags::default() }
+}
+
+/// Grouped integers.
 #[expect(clippy::needless_pass_by_value, reason = "whoever encodes owns the place")]
-fn encode_rows(work: &Work<'_>, out: Codes<'_>, scratch: &mut Scratch) -> RowFlags {
+fn encode_codes(work: &Work<'_>, out: Codes<'_>, scratch: &mut Scratch) -> RowFlags {
     let codec = RowCodec::new(work.geometry, work.scheme, work.tuning);
     match work.second {
         Some(second) => codec.encode_second(

@@ -1,6 +1,6 @@
 //! A device made of the CPU, for tests of what happens when a device fails. Only in the fault build.
 
-use super::{Backend, Codes, DeviceError, DeviceErrorKind, Work, encode_rows};
+use super::{Backend, Codes, DeviceError, DeviceErrorKind, Work, encode_codes};
 use aq_io::fault::{self, DeviceFault, Effect, Site};
 use aq_kernels::{RowFlags, Scratch};
 
@@ -14,7 +14,7 @@ impl Backend for Simulated {
             Some(Effect::Device(DeviceFault::OutOfMemory)) => error("CUDA_ERROR_OUT_OF_MEMORY", DeviceErrorKind::OutOfMemory),
             Some(Effect::Device(DeviceFault::Launch)) => error("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", DeviceErrorKind::Passing),
             Some(Effect::Device(DeviceFault::Sticky)) => error("CUDA_ERROR_ILLEGAL_ADDRESS", DeviceErrorKind::Sticky),
-            _ => Ok(encode_rows(work, out, scratch)),
+            _ => Ok(encode_codes(work, out, scratch)),
         }
     }
 }

@@ -65,6 +65,15 @@ pub enum WorkFailure {
         /// The name both would have.
         name: String,
     },
+    /// The layout has no place for a tensor.
+    NotCarried {
+        /// The tensor.
+        tensor: String,
+        /// The layout.
+        layout: &'static str,
+        /// Why.
+        why: String,
+    },
     /// The input is quantized already.
     AlreadyQuantized {
         /// By what.

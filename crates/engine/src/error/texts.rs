@@ -283,6 +283,10 @@ fn work(path: &Path, layer: Option<&str>, failure: &WorkFailure) -> Texts {
             format!("Quantization failed: {} and {} would both be written as {}.", visible(a), visible(b), visible(name)),
             "Rename one tensor or choose another layout.",
         ),
+        WorkFailure::NotCarried { tensor, layout, why } => one(
+            format!("Quantization failed: layout {layout} cannot carry {}: {}.", visible(tensor), visible(why)),
+            "Choose another layout: 'plain' carries every model, 'sdnq' every model in safetensors.",
+        ),
         WorkFailure::AlreadyQuantized { scheme } => one(
             format!("Quantization failed: {p} is already quantized ({}).", visible(scheme)),
             "Start from the original weights; quantizing twice adds two errors.",

@@ -6,9 +6,10 @@ use crate::error::{MemoryCause, Pool, QuantError};
 use crate::memory::Memory;
 use crate::plan::Plan;
 use aq_core::GivenConfig;
+use aq_core::config::Layout;
 use aq_core::error::ConfigIssue;
 use aq_core::report::Warning;
-use aq_io::layout::Layout;
+use aq_io::layout::Layout as Written;
 use aq_io::source::Source;
 use aq_io::{Disk, os};
 use serde_json::json;
@@ -39,20 +40,30 @@ pub fn refuse_overlap(disk: &Disk, output: &Path, source: &Source) -> Result<(),
 }
 
 /// Fails before anything is written when the planned files cannot fit. Links cost nothing, so only what is written anew counts.
-pub fn check_space(output: &Path, source: &Source, plan: &Plan, layout: &dyn Layout) -> Result<(), QuantError> {
-    let mut required = 0;
-    for component in &plan.components {
-        for planned in &component.shards {
-            let tensors = &source.components[component.component].shards[planned.shard].header.tensors;
-            required += plan.out_tensors(tensors, &planned.tensors, layout).iter().flatten().map(|t| t.len).sum::<u64>();
-        }
-    }
+pub fn check_space(output: &Path, source: &Source, plan: &Plan, layout: &dyn Written) -> Result<(), QuantError> {
+    let required = plan.files(source, layout).iter().map(|file| file.container.planned_len(&file.out())).sum();
     match os::available_space(output) {
         Some(available) if available < required => {
             Err(QuantError::OutOfDisk { path: output.into(), required, available: Some(available), source: None })
         }
         _ => Ok(()), // where the system does not tell, writing will
     }
+}
+
+/// The options with the layout that the model's own ecosystem loads, where none is asked for. What stands in a GGUF file has the names of
+/// llama.cpp, which no other layout's loaders know.
+pub fn with_layout(given: &GivenConfig, source: &Source) -> Result<GivenConfig, QuantError> {
+    let gguf = source.components.iter().flat_map(|c| &c.shards).any(|s| s.header.keys.is_some());
+    let layout = match given.layout() {
+        Some(layout) if gguf && layout != Layout::Gguf => {
+            let issue = ConfigIssue::text("layout", "'auto' or 'gguf' for a model in a GGUF file", layout.as_str());
+            return Err(QuantError::InvalidConfig(vec![issue]));
+        }
+        Some(layout) => layout,
+        None if gguf => Layout::Gguf,
+        None => Layout::Sdnq,
+    };
+    Ok(GivenConfig { layout: Some(layout.as_str().into()), ..given.clone() })
 }
 
 /// The job's memory in MiB: as given, else the default, or less in a container that has little.

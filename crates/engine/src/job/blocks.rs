@@ -77,9 +77,13 @@ impl Buffers {
         resize(&mut self.source, weights * source_bytes, 0)?;
         resize(&mut self.weights, weights, 0.0)?;
         resize(&mut self.decoded, weights, 0.0)?;
-        resize(&mut self.encoded.codes, weights, 0)?;
-        resize(&mut self.encoded.scales, scales, 0.0)?;
-        resize(&mut self.encoded.zeros, scales, 0.0)?;
+        if let Some(kind) = spec.scheme.blocks {
+            resize(&mut self.encoded.blocks, weights / kind.weights() * kind.bytes(), 0)?;
+        } else {
+            resize(&mut self.encoded.codes, weights, 0)?;
+            resize(&mut self.encoded.scales, scales, 0.0)?;
+            resize(&mut self.encoded.zeros, scales, 0.0)?;
+        }
         self.out.resize_with(tensors.len(), Vec::new);
         for (out, tensor) in self.out.iter_mut().zip(tensors) {
             out.clear();

@@ -1,15 +1,17 @@
-//! Tensors that are carried over unchanged, checked on the way: nothing that is not finite is written unasked.
+//! Tensors that are carried over, checked on the way: nothing that is not finite is written unasked. Their values are unchanged; their type is the
+//! layout's choice.
 
 use super::blocks::LayerFiles;
 use super::context::JobContext;
-use crate::error::QuantError;
+use crate::error::{QuantError, WorkFailure};
 use crate::memory::resize;
 use aq_core::config::NonFinitePolicy;
 use aq_io::TensorInfo;
 use aq_io::fault::{self, Effect, Site};
+use aq_io::layout::{Layout, OutTensor};
 use aq_io::output::Placed;
 use aq_io::source::Shard;
-use aq_kernels::convert::{all_finite, first_non_finite, to_f32};
+use aq_kernels::convert::{all_finite, first_non_finite, from_f32, to_f32};
 use xxhash_rust::xxh3::Xxh3;
 
 /// A multiple of every element size.
@@ -17,18 +19,30 @@ const CHUNK: usize = 1 << 20;
 /// The same; smaller pieces would not help a system without memory.
 const LEAST_CHUNK: usize = 1 << 12;
 
-/// Copies a tensor's bytes and returns their checksum; counts them for `name` if given.
+/// What a tensor becomes that is not quantized.
+pub fn carried(job: &JobContext<'_>, shard: &Shard, tensor: &TensorInfo) -> Result<OutTensor, QuantError> {
+    job.layout.carry(tensor).map_err(|why| not_carried(job.layout, shard, tensor, why))
+}
+
+/// The error for a tensor that the layout has no place for.
+pub fn not_carried(layout: &dyn Layout, shard: &Shard, tensor: &TensorInfo, why: String) -> QuantError {
+    let failure = WorkFailure::NotCarried { tensor: tensor.name.clone(), layout: layout.name(), why };
+    QuantError::QuantizationFailed { path: shard.path.clone(), layer: Some(tensor.name.clone()), failure }
+}
+
+/// Copies a tensor and returns the checksum of what was written; counts its bytes for `name` if given.
 pub fn copy(job: &JobContext<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Option<&str>) -> Result<u64, QuantError> {
     let mut checksum = Xxh3::new();
     let t = files.tensor;
     let check = t.dtype.is_float() && job.config.non_finite == NonFinitePolicy::Error;
-    let mut buffer = Vec::new();
-    let mut floats = Vec::new();
+    let (from, to) = (t.dtype, placed.tensor.dtype);
+    let (mut buffer, mut floats, mut converted) = (Vec::new(), Vec::new(), Vec::new());
     let (mut at, mut chunk) = (0, CHUNK);
     while at < t.len {
         job.control.check()?;
         let bytes = chunk.min((t.len - at) as usize);
-        let working = (bytes + if check { bytes / t.dtype.size() * 4 } else { 0 }) as u64;
+        let values = bytes / from.size();
+        let working = (bytes + if check || from != to { values * 4 } else { 0 } + if from == to { 0 } else { values * to.size() }) as u64;
         let permit = job.memory.acquire(working, job.control)?;
         if fault::hit(Site::Chunk) == Some(Effect::Alloc) || resize(&mut buffer, bytes, 0).is_err() {
             drop(permit);
@@ -37,11 +51,23 @@ pub fn copy(job: &JobContext<'_>, files: &LayerFiles<'_>, placed: &Placed, name:
             continue;
         }
         files.shard.read(&mut buffer, t.offset + at)?;
-        if check && !all_finite(&buffer, t.dtype, &mut floats) {
+        if check && !all_finite(&buffer, from, &mut floats) {
             return Err(non_finite(files.shard, t)?);
         }
-        checksum.update(&buffer);
-        files.writer.write(placed, at, &buffer)?;
+        let written = if from == to {
+            &buffer
+        } else {
+            floats.resize(values, 0.0);
+            to_f32(&buffer, from, &mut floats);
+            if check && first_non_finite(&floats).is_some() {
+                return Err(non_finite(files.shard, t)?); // a double that no single holds
+            }
+            converted.clear();
+            from_f32(&floats, to, &mut converted);
+            &converted
+        };
+        checksum.update(written);
+        files.writer.write(placed, at / from.size() as u64 * to.size() as u64, written)?;
         at += buffer.len() as u64;
         if let Some(name) = name {
             job.control.progress.bytes(name, buffer.len() as u64);

@@ -3,10 +3,11 @@
 use super::files;
 use super::layer::LayerEnd;
 use super::manifest::WrittenFile;
-use super::tasks::ShardJob;
+use super::tasks::OutputFile;
 use crate::control::Control;
 use crate::error::QuantError;
 use crate::plan::{Plan, TensorPlan};
+use aq_io::layout::Layout;
 use aq_io::output::{Placed, Staging};
 use aq_io::source::Source;
 use rayon::prelude::*;
@@ -15,34 +16,35 @@ use rayon::prelude::*;
 pub fn finish(
     source: &Source,
     plan: &Plan,
-    shards: Vec<ShardJob<'_>>,
+    output: Vec<OutputFile<'_>>,
     ends: &[LayerEnd],
+    layout: &dyn Layout,
     staging: &Staging,
     control: &Control,
 ) -> Result<Vec<WrittenFile>, QuantError> {
-    let done: Vec<(usize, WrittenFile, String, Vec<Placed>)> = shards
+    let done: Vec<(usize, WrittenFile, String, Vec<Placed>)> = output
         .into_par_iter()
-        .map(|job| {
-            let last: Vec<Placed> = job
-                .plan
+        .map(|OutputFile { plan, writer, placed, .. }| {
+            let last: Vec<Placed> = plan
+                .tensors
                 .iter()
-                .zip(job.placed)
-                .flat_map(|(planned, placed)| match planned {
+                .zip(placed)
+                .flat_map(|(tensor, placed)| match tensor.plan {
                     TensorPlan::Carry => placed,
-                    TensorPlan::Quantize(i) => match &ends[*i] {
+                    TensorPlan::Quantize(i) => match &ends[i] {
                         LayerEnd::Done(d) => d.placed.clone(),
                         LayerEnd::Kept(p) => vec![p.clone()],
                     },
                 })
                 .collect();
-            let file = job.writer.finish(&last, || control.check())?;
-            let relative = files::folder(source, &source.components[job.component]).join(&job.shard.file_name);
+            let file = writer.finish(&last, || control.check())?;
+            let relative = files::folder(source, &source.components[plan.component]).join(&plan.name);
             let name = relative.to_string_lossy().replace('\\', "/");
             let written = WrittenFile { name, bytes: file.len, blake3: file.hash };
-            Ok((job.component, written, job.shard.file_name.clone(), last))
+            Ok((plan.component, written, plan.name, last))
         })
         .collect::<Result<_, QuantError>>()?;
-    for component in &plan.components {
+    for component in plan.components.iter().filter(|_| layout.merged().is_none()) {
         let placed: Vec<(String, Vec<Placed>)> =
             done.iter().filter(|d| d.0 == component.component).map(|d| (d.2.clone(), d.3.clone())).collect();
         files::write_index(source, component, &placed, staging)?;

@@ -99,9 +99,8 @@ impl Judged {
 
 /// What modulation is taken down to where its inputs are computed, if the job has no more.
 pub fn narrowed(config: &ResolvedConfig, layout: &dyn Layout, layer: &LayerPlan) -> Option<LayerSpec> {
-    let narrow = layer.spec.with_scheme(layer.spec.scheme.with_bits(BitWidth::Four));
     let wide = layer.yields && layer.spec.scheme.bits == BitWidth::Eight && config.bit_width != BitWidth::Eight;
-    (wide && layout.refuses(&narrow).is_none()).then_some(narrow)
+    wide.then(|| layout.fit(&layer.spec.with_scheme(layer.spec.scheme.with_bits(BitWidth::Four))).ok()).flatten()
 }
 
 impl Judge {
@@ -209,7 +208,8 @@ impl Judge {
             if !config.method.by_output() || !(computed || self.names[index].is_some()) {
                 continue;
             }
-            layer.spec = layer.spec.with_scheme(layer.spec.scheme.with_method(Method::Gptq));
+            let learned = layer.spec.with_scheme(layer.spec.scheme.with_method(Method::Gptq));
+            layer.spec = layout.fit(&learned).unwrap_or(learned);
             if let Some(narrow) = narrowed(config, layout, layer).filter(|_| computed) {
                 layer.spec = narrow;
             }

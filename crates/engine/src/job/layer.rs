@@ -8,12 +8,12 @@ use super::judge::Judged;
 use super::second;
 use super::tables::{Aside, table};
 use crate::error::{QuantError, WorkFailure};
-use crate::plan::LayerPlan;
+use crate::plan::{LayerPlan, fit_from};
 use crate::time::{OutputSums, StepInputs};
 use aq_core::config::NonFinitePolicy;
 use aq_core::report::{Attempt, Figures, LayerOutcome, SecondReport};
 use aq_core::{Geometry, Notice, ScaleDtype};
-use aq_io::layout::{LayerSpec, OutTensor};
+use aq_io::layout::LayerSpec;
 use aq_io::output::Placed;
 use aq_kernels::{RowFlags, RowSums};
 use rayon::prelude::*;
@@ -99,8 +99,9 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
         attempts.push(Attempt { bit_width: spec.scheme.bits, similarity });
         let passed = similarity >= job.config.min_accuracy;
         let wider = spec.scheme.bits.wider().filter(|_| !passed && !layer.pinned && !job.config.fail_fast);
-        if let Some(bits) = wider {
-            (spec, prepared) = second::chosen(job, &spec.with_scheme(spec.scheme.with_bits(bits)), files, &inputs)?;
+        let wider = wider.and_then(|bits| fit_from(job.layout, &spec.with_scheme(spec.scheme.with_bits(bits))).ok());
+        if let Some(wider) = wider {
+            (spec, prepared) = second::chosen(job, &wider, files, &inputs)?;
             placed = replace(job, files, &spec, placed);
             continue;
         }
@@ -190,8 +191,7 @@ fn keep(job: &JobContext<'_>, files: &LayerFiles<'_>) -> Result<(LayerEnd, u64),
     if job.config.non_finite == NonFinitePolicy::Error {
         return Err(carry::non_finite(files.shard, files.tensor)?);
     }
-    let t = files.tensor;
-    let tensor = OutTensor::carried(&t.name, t.dtype, &t.shape, t.len);
+    let tensor = carry::carried(job, files.shard, files.tensor)?;
     let placed = files.writer.append(std::slice::from_ref(&tensor)).remove(0);
     let checksum = carry::copy(job, files, &placed, None)?;
     Ok((LayerEnd::Kept(placed), checksum))

@@ -22,7 +22,7 @@ mod target;
 mod tasks;
 
 pub use blocks::{Block, ROW_STEP, row_blocks, working_set};
-pub use carry::unravel;
+pub use carry::{not_carried, unravel};
 pub use layer::figures;
 pub use pool::{pool, thread_count};
 pub use run::{QuantizeRequest, quantize};

@@ -134,6 +134,7 @@ pub fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
             method: s.method,
             scale_dtype: s.scale_dtype,
             rotation: s.rotation,
+            block_type: s.blocks,
         },
         bits_per_weight: bits_per_weight(&done.placed, done.spec.geometry),
         figures: done.judged.figures,

@@ -35,7 +35,7 @@ pub fn chosen(job: &JobContext<'_>, spec: &LayerSpec, files: &LayerFiles<'_>) ->
 
 /// The block that a layer can be rotated by; none where it is not to be.
 pub fn block(job: &JobContext<'_>, spec: &LayerSpec) -> Option<usize> {
-    let wanted = job.config.enable_spatial && spec.scheme.bits != BitWidth::Eight;
+    let wanted = job.config.enable_spatial && job.layout.rotates() && spec.scheme.bits != BitWidth::Eight;
     rotation_for(spec.geometry.channels, *BLOCKS.end()).filter(|n| wanted && BLOCKS.contains(n))
 }
 

@@ -9,7 +9,7 @@ use super::pool::{pool, thread_count};
 use super::report::{ReportInput, report};
 use super::tables::Tables;
 use super::target::{self, Subject};
-use super::tasks::{encode_all, open_shards, verified};
+use super::tasks::{encode_all, open_files, verified};
 use super::{before, files, manifest, quality};
 use crate::control::{Control, Limits};
 use crate::device::Compute;
@@ -115,10 +115,12 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
     before::refuse_overlap(&disk, &request.output_path, &source)?;
 
     control.enter(Phase::Plan)?;
+    let given = before::with_layout(&request.config, &source)?;
+    let config = ResolvedConfig { layout: given.layout().unwrap_or(config.layout), ..config };
     let layout = layout(config.layout);
-    before::warnings(&disk, &request.config, &source)?.into_iter().for_each(|w| control.ledger.warn(w));
+    before::warnings(&disk, &given, &source)?.into_iter().for_each(|w| control.ledger.warn(w));
     let subject = Subject { source: &source, found: &found, layout };
-    let (config, mut plan) = target::widest(&subject, &request.config, request.mode, config)?;
+    let (config, mut plan) = target::widest(&subject, &given, request.mode, config)?;
     control.ledger.config(as_json(&config));
     control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
     tracing::debug!(layers = plan.layers.len(), bytes = plan.bytes(&source), "planned");
@@ -155,16 +157,16 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
     let judge = judge.as_ref();
     control.enter(Phase::Quantize)?;
     let (journal, mut entries) = Journal::open(disk, staging, &identity(&as_json(config), source, judge))?;
-    let shards = open_shards(disk, source, plan, *layout, staging, &mut entries)?;
+    let files = open_files(disk, source, plan, *layout, staging, &mut entries)?;
     let tables = judge.filter(|_| config.enable_time_aware).map(|_| Tables::open(disk, staging)).transpose()?;
     let job = JobContext::new(control, p, tables.as_ref());
-    let (earlier, carried) = verified(&job, disk, &shards, &entries)?;
+    let (earlier, carried) = verified(&job, disk, &files, &entries)?;
     if staging.resumed() {
         let reused = earlier.len() + carried.iter().filter(|c| **c).count();
         let message = format!("An interrupted job was gone on with: {reused} of {} tensors were finished already.", carried.len());
         control.ledger.warn(Warning { code: "AQ_WARN_RESUMED", message, details: json!({"reused": reused, "tensors": carried.len()}) });
     }
-    let ends = pool.install(|| encode_all(&job, &shards, &journal, &earlier, &carried))?;
+    let ends = pool.install(|| encode_all(&job, &files, &journal, &earlier, &carried))?;
     let measured: Vec<(&str, &LayerDone)> = measured(plan, &ends);
     if let Some(error) = quality::gate(config, &measured, plan.layers.len()) {
         return Err(error);
@@ -173,7 +175,7 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
     judge.map_or(Ok(()), Judge::check_unchanged)?;
 
     control.enter(Phase::Commit)?;
-    let mut written = pool.install(|| finish(source, plan, shards, &ends, staging, control))?;
+    let mut written = pool.install(|| finish(source, plan, files, &ends, *layout, staging, control))?;
     let bytes = written.iter().map(|w| w.bytes).sum();
     if let Some((tables, judge)) = tables.as_ref().zip(judge) {
         written.extend(tables.write(staging, plan, &ends, judge, control)?);

@@ -15,7 +15,7 @@ use crate::time::{OutputSums, StepInputs};
 use aq_core::Dtype;
 use aq_core::report::TimeGroup;
 use aq_io::layout::OutTensor;
-use aq_io::output::{Placed, ShardWriter, Staging};
+use aq_io::output::{Container, Placed, ShardWriter, Staging};
 use aq_io::{Disk, IoError};
 use aq_kernels::convert::from_f32;
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,7 @@ impl Tables {
         tensors.push(tensor("time_groups", I32, &[ranges.len() / 8, 2]));
         let path = staging.path(Path::new(FILE))?;
         self.disk.remove(&path)?; // an interrupted job may have left one
-        let (writer, placed) = ShardWriter::create(&self.disk, &path, &metadata(judge), &tensors)?;
+        let (writer, placed) = ShardWriter::create(&self.disk, &path, &Container::Safetensors(metadata(judge)), &tensors)?;
         let mut left = placed.as_slice();
         for (aside, count) in tables {
             control.check()?;

@@ -8,9 +8,10 @@
 use super::judge::{Judge, narrowed};
 use super::rotation::places;
 use crate::control::Control;
+use crate::device::{Work, encode_rows};
 use crate::error::{QuantError, WorkFailure};
 use crate::modality::Found;
-use crate::plan::{LayerPlan, Plan, TensorPlan, plan};
+use crate::plan::{LayerPlan, Plan, TensorPlan, fit_from, plan};
 use crate::time::{OutputSums, StepInputs, row_sums};
 use crate::time_path::TimePath;
 use crate::tuning::Tuning;
@@ -18,12 +19,11 @@ use aq_core::config::Protect;
 use aq_core::report::{TargetReport, TargetStep, megabytes};
 use aq_core::{BitWidth, GivenConfig, Method, Mode, ResolvedConfig};
 use aq_io::TensorInfo;
-use aq_io::layout::{LayerSpec, Layout};
-use aq_io::output::planned_len;
+use aq_io::layout::{EncodedRows, LayerSpec, Layout};
 use aq_io::source::{Shard, Source};
 use aq_io::weights::read_float_rows;
 use aq_kernels::convert::first_non_finite;
-use aq_kernels::{RowCodec, RowSums, Scratch};
+use aq_kernels::{RowSums, Scratch};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 
@@ -84,15 +84,7 @@ fn lean(config: &ResolvedConfig) -> ResolvedConfig {
 
 /// Bytes of all weight files of a plan, with their headers.
 fn planned_bytes(s: &Subject<'_>, plan: &Plan) -> u64 {
-    let of = |component: &crate::plan::ComponentPlan| {
-        let shards = &s.source.components[component.component].shards;
-        let one = |planned: &crate::plan::ShardPlan| {
-            let header = &shards[planned.shard].header;
-            planned_len(&header.metadata, &plan.out_tensors(&header.tensors, &planned.tensors, s.layout).concat())
-        };
-        component.shards.iter().map(one).sum::<u64>()
-    };
-    plan.components.iter().map(of).sum()
+    plan.files(s.source, s.layout).iter().map(|file| file.container.planned_len(&file.out())).sum()
 }
 
 /// The same before inputs are known: modulation whose inputs will be computed for certain counts at the width that it will have.
@@ -176,8 +168,7 @@ impl Budget<'_> {
         let from = plan.layers[first].spec.scheme.bits;
         let before: Vec<LayerSpec> = raised.iter().map(|&(i, _)| plan.layers[i].spec.clone()).collect();
         for &(i, bits) in raised {
-            let spec = &plan.layers[i].spec;
-            plan.layers[i].spec = spec.with_scheme(spec.scheme.with_bits(bits));
+            plan.layers[i].spec = widened(self.subject.layout, &plan.layers[i].spec, bits);
         }
         let bytes = planned_bytes(&self.subject, plan);
         if bytes > self.target {
@@ -246,6 +237,11 @@ impl Budget<'_> {
     }
 }
 
+/// A layer at another width: the least one from there on that the layout can carry.
+fn widened(layout: &dyn Layout, spec: &LayerSpec, bits: BitWidth) -> LayerSpec {
+    fit_from(layout, &spec.with_scheme(spec.scheme.with_bits(bits))).unwrap_or_else(|_| spec.clone())
+}
+
 /// Whether most weights have more than 2 bits.
 fn is_mostly_wider(plan: &Plan) -> bool {
     let weights = |wide: bool| {
@@ -272,8 +268,7 @@ impl Offer {
         let raised: Vec<(usize, BitWidth)> = members.iter().filter(|&&i| width(i) == least).map(|&i| (i, wider)).collect();
         let bytes = |bits: BitWidth| -> u64 {
             let of = |&(i, _): &(usize, BitWidth)| {
-                let spec = &plan.layers[i].spec;
-                layout.tensors(&spec.with_scheme(spec.scheme.with_bits(bits))).iter().map(|t| t.len).sum::<u64>()
+                layout.tensors(&widened(layout, &plan.layers[i].spec, bits)).iter().map(|t| t.len).sum::<u64>()
             };
             raised.iter().map(of).sum()
         };
@@ -294,21 +289,16 @@ impl Errors {
     /// On some rows of each layer that may be raised.
     fn measure(s: &Subject<'_>, plan: &Plan, judge: Option<&Judge>, tuning: Tuning, control: &Control) -> Result<Self, QuantError> {
         let mut tensors: Vec<Option<(&Shard, &TensorInfo)>> = vec![None; plan.layers.len()];
-        for component in &plan.components {
-            for planned in &component.shards {
-                let shard = &s.source.components[component.component].shards[planned.shard];
-                for (tensor, planned) in shard.header.tensors.iter().zip(&planned.tensors) {
-                    if let TensorPlan::Quantize(i) = planned {
-                        tensors[*i] = Some((shard, tensor));
-                    }
-                }
+        for t in plan.files(s.source, s.layout).into_iter().flat_map(|file| file.tensors) {
+            if let TensorPlan::Quantize(i) = t.plan {
+                tensors[i] = Some((t.shard, t.info));
             }
         }
         let of = |(index, layer): (usize, &LayerPlan)| {
             control.check()?;
-            let Some((shard, tensor)) = tensors[index].filter(|_| !layer.pinned && !layer.yields) else { return Ok([0.0; 3]) };
+            let Some(place) = tensors[index].filter(|_| !layer.pinned && !layer.yields) else { return Ok([0.0; 3]) };
             let inputs = judge.map_or(Ok(None), |j| j.inputs(s.source, index))?.unwrap_or_default();
-            sampled(&layer.spec, shard, tensor, &inputs.judge, tuning)
+            sampled(s.layout, &layer.spec, place, &inputs.judge, tuning)
         };
         let found: Vec<Result<[f64; 3], QuantError>> = plan.layers.par_iter().enumerate().map(of).collect();
         Ok(Self(found.into_iter().collect::<Result<_, _>>()?))
@@ -320,7 +310,13 @@ fn place(bits: BitWidth) -> usize {
 }
 
 /// Relative squared error of some rows of a layer at each width, searched alone: of its outputs where inputs are known, else of its weights.
-fn sampled(spec: &LayerSpec, shard: &Shard, tensor: &TensorInfo, inputs: &[StepInputs], tuning: Tuning) -> Result<[f64; 3], QuantError> {
+fn sampled(
+    layout: &dyn Layout,
+    spec: &LayerSpec,
+    (shard, tensor): (&Shard, &TensorInfo),
+    inputs: &[StepInputs],
+    tuning: Tuning,
+) -> Result<[f64; 3], QuantError> {
     let (g, (count, rows)) = (spec.geometry, PLACES);
     let (mut weights, mut bytes, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
     let mut totals = [(0.0, 0.0); 3];
@@ -331,16 +327,14 @@ fn sampled(spec: &LayerSpec, shard: &Shard, tensor: &TensorInfo, inputs: &[StepI
             continue; // which the encoding itself tells of
         }
         for (bits, total) in BitWidth::ALL.into_iter().zip(&mut totals) {
-            let codec = RowCodec::new(g, spec.scheme.with_bits(bits).with_method(Method::Mse).with_rotation(None), tuning.rows());
-            let grids = part.rows * g.scales_per_row();
-            let (mut codes, mut scales, mut zeros) = (vec![0; weights.len()], vec![0.0; grids], vec![0.0; grids]);
-            codec.encode(&weights, &mut scratch, &mut codes, &mut scales, &mut zeros);
+            let spec = widened(layout, &spec.with_scheme(spec.scheme.with_method(Method::Mse).with_rotation(None)), bits);
+            let work = Work { geometry: spec.geometry, scheme: spec.scheme, tuning: tuning.rows(), weights: &weights, second: None };
+            let mut encoded = EncodedRows::default();
+            encode_rows(&work, &mut encoded, &mut scratch);
+            let mut out = vec![Vec::new(); layout.tensors(&spec).len()];
+            layout.write_rows(&spec, &encoded, &mut out);
             let mut decoded = vec![0.0; weights.len()];
-            let parts =
-                codes.chunks_exact(g.row()).zip(scales.chunks_exact(g.scales_per_row()).zip(zeros.chunks_exact(g.scales_per_row())));
-            for ((codes, (scales, zeros)), out) in parts.zip(decoded.chunks_exact_mut(g.row())) {
-                codec.decode(codes, scales, zeros, out);
-            }
+            layout.read_rows(&spec, &out.iter().map(Vec::as_slice).collect::<Vec<_>>(), part.rows, &mut decoded);
             if inputs.is_empty() {
                 let rows = weights.chunks_exact(g.row()).zip(decoded.chunks_exact(g.row()));
                 rows.map(|(w, v)| RowSums::of(w, v)).for_each(|r| *total = (total.0 + r.ee, total.1 + r.ww));

@@ -1,4 +1,4 @@
-//! The units of work of a job: one tensor of one shard each, run in parallel, the failure lowest in plan order told.
+//! The units of work of a job: one tensor each, run in parallel, the failure lowest in plan order told.
 
 use super::blocks::{LayerFiles, row_blocks};
 use super::carry;
@@ -10,97 +10,90 @@ use super::layer::{self, LayerDone, LayerEnd};
 use super::quality;
 use super::report::layer_report;
 use crate::error::QuantError;
-use crate::plan::{Plan, TensorPlan};
+use crate::plan::{FilePlan, Plan, PlannedTensor, TensorPlan};
 use aq_core::Method;
 use aq_io::Disk;
 use aq_io::fault::{self, Site};
-use aq_io::layout::{Layout, OutTensor};
+use aq_io::layout::Layout;
 use aq_io::output::{Placed, ShardWriter, Staging};
-use aq_io::source::{Shard, Source};
+use aq_io::source::Source;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A weight file being written.
-pub struct ShardJob<'a> {
-    /// Index of its component in the source.
-    pub component: usize,
-    /// Source file.
-    pub shard: &'a Shard,
-    /// What becomes of each tensor of its header.
-    pub plan: &'a [TensorPlan],
-    /// Output file.
+pub struct OutputFile<'a> {
+    /// What becomes of it.
+    pub plan: FilePlan<'a>,
+    /// The file.
     pub writer: ShardWriter,
     /// Where that is.
     pub path: PathBuf,
-    /// Per tensor of the header: where its tensors go.
+    /// For each planned tensor: where its tensors go.
     pub placed: Vec<Vec<Placed>>,
-    /// Tasks of the shards before it.
+    /// Tasks of the files before it.
     first_task: usize,
 }
 
 /// What a task ends with: the layer's index and end, nothing for a tensor carried over.
 type TaskEnd = Result<Option<(usize, LayerEnd)>, QuantError>;
 
-/// One unit of work: a tensor of a shard.
+/// One unit of work: a tensor.
 struct Task<'a> {
-    shard: &'a ShardJob<'a>,
-    tensor: usize,
+    file: &'a OutputFile<'a>,
+    tensor: &'a PlannedTensor<'a>,
+    placed: &'a [Placed],
 }
 
-/// Opens every output shard, with its header; all offsets follow from the plan. Entries of files that can't be gone on with are dropped.
-pub fn open_shards<'a>(
+/// Opens every output file, with its header; all offsets follow from the plan. Entries of files that can't be gone on with are dropped.
+pub fn open_files<'a>(
     disk: &Disk,
     source: &'a Source,
-    plan: &'a Plan,
+    plan: &Plan,
     layout: &dyn Layout,
     staging: &Staging,
     entries: &mut BTreeMap<usize, Entry>,
-) -> Result<Vec<ShardJob<'a>>, QuantError> {
-    let mut jobs: Vec<ShardJob<'a>> = Vec::new();
+) -> Result<Vec<OutputFile<'a>>, QuantError> {
+    let mut files: Vec<OutputFile<'a>> = Vec::new();
     let mut first_task = 0;
-    for component in &plan.components {
-        let from = &source.components[component.component];
-        for planned in &component.shards {
-            let shard = &from.shards[planned.shard];
-            let groups = plan.out_tensors(&shard.header.tensors, &planned.tensors, layout);
-            let path = staging.path(&files::folder(source, from).join(&shard.file_name))?;
-            let tasks = first_task..first_task + planned.tensors.len();
-            let tensors = groups.concat();
-            let metadata = &shard.header.metadata;
-            let reopened = if staging.resumed() { ShardWriter::reopen(disk, &path, metadata, &tensors)? } else { None };
-            let (writer, flat) = if let Some(opened) = reopened {
-                opened
-            } else {
-                entries.retain(|task, _| !tasks.contains(task));
-                disk.remove(&path)?;
-                ShardWriter::create(disk, &path, metadata, &tensors)?
-            };
-            let mut flat = flat.into_iter();
-            let placed = groups.iter().map(|g| flat.by_ref().take(g.len()).collect()).collect();
-            let (component, plan) = (component.component, planned.tensors.as_slice());
-            jobs.push(ShardJob { component, shard, plan, writer, path, placed, first_task });
-            first_task = tasks.end;
-        }
+    for plan in plan.files(source, layout) {
+        let path = staging.path(&files::folder(source, &source.components[plan.component]).join(&plan.name))?;
+        let tasks = first_task..first_task + plan.tensors.len();
+        let (tensors, container) = (plan.out(), &plan.container);
+        let reopened = if staging.resumed() { ShardWriter::reopen(disk, &path, container, &tensors)? } else { None };
+        let (writer, flat) = if let Some(opened) = reopened {
+            opened
+        } else {
+            entries.retain(|task, _| !tasks.contains(task));
+            disk.remove(&path)?;
+            ShardWriter::create(disk, &path, container, &tensors)?
+        };
+        let mut flat = flat.into_iter();
+        let placed = plan.tensors.iter().map(|t| flat.by_ref().take(t.out.len()).collect()).collect();
+        files.push(OutputFile { plan, writer, path, placed, first_task });
+        first_task = tasks.end;
     }
-    Ok(jobs)
+    Ok(files)
 }
 
 /// All tensors of all shards, in parallel; tasks that an earlier job finished are not done again.
 pub fn encode_all(
     job: &JobContext<'_>,
-    shards: &[ShardJob<'_>],
+    files: &[OutputFile<'_>],
     journal: &Journal,
     earlier: &BTreeMap<usize, LayerEnd>,
     carried: &[bool],
 ) -> Result<Vec<LayerEnd>, QuantError> {
-    let tasks: Vec<Task<'_>> = shards.iter().flat_map(|shard| (0..shard.plan.len()).map(move |tensor| Task { shard, tensor })).collect();
+    fn of<'f>(file: &'f OutputFile<'f>) -> impl Iterator<Item = Task<'f>> {
+        file.plan.tensors.iter().zip(&file.placed).map(move |(tensor, placed)| Task { file, tensor, placed })
+    }
+    let tasks: Vec<Task<'_>> = files.iter().flat_map(of).collect();
     let run = |index: usize| {
         let task = &tasks[index];
         if job.is_pointless(index) {
             return None;
         }
-        let result = match (earlier.get(&index), task.shard.plan[task.tensor]) {
+        let result = match (earlier.get(&index), task.tensor.plan) {
             (Some(end), TensorPlan::Quantize(i)) => reuse(job, task, i, end),
             _ if carried[index] => {
                 count(job, task);
@@ -136,24 +129,24 @@ pub fn encode_all(
 
 /// Whether a task is a layer whose inputs decide about its codes.
 fn is_by_output(job: &JobContext<'_>, task: &Task<'_>) -> bool {
-    matches!(task.shard.plan[task.tensor], TensorPlan::Quantize(i) if job.plan.layers[i].spec.scheme.method == Method::Gptq)
+    matches!(task.tensor.plan, TensorPlan::Quantize(i) if job.plan.layers[i].spec.scheme.method == Method::Gptq)
 }
 
 /// The layer's name as reports have it, or the tensor's.
 fn name_of(job: &JobContext<'_>, task: &Task<'_>) -> String {
-    match task.shard.plan[task.tensor] {
+    match task.tensor.plan {
         TensorPlan::Quantize(i) => job.plan.layers[i].name.clone(),
-        TensorPlan::Carry => task.shard.shard.header.tensors[task.tensor].name.clone(),
+        TensorPlan::Carry => task.tensor.info.name.clone(),
     }
 }
 
 fn run_task(job: &JobContext<'_>, task: &Task<'_>, index: usize, journal: &Journal) -> TaskEnd {
-    let Task { shard, tensor } = *task;
-    let files = LayerFiles { shard: shard.shard, tensor: &shard.shard.header.tensors[tensor], writer: &shard.writer };
-    match shard.plan[tensor] {
+    let Task { file: OutputFile { writer, .. }, tensor, placed } = *task;
+    let files = LayerFiles { shard: tensor.shard, tensor: tensor.info, writer };
+    match tensor.plan {
         TensorPlan::Carry => {
-            let checksum = carry::copy(job, &files, &shard.placed[tensor][0], Some(&files.tensor.name))?;
-            shard.writer.complete(&shard.placed[tensor][0])?;
+            let checksum = carry::copy(job, &files, &placed[0], Some(&files.tensor.name))?;
+            writer.complete(&placed[0])?;
             journal.note(&Entry { task: index, checksum, made: Made::Carried })?;
             Ok(None)
         }
@@ -161,15 +154,15 @@ fn run_task(job: &JobContext<'_>, task: &Task<'_>, index: usize, journal: &Journ
             fault::hit(Site::Layer);
             let planned = &job.plan.layers[i];
             let _span = tracing::info_span!(parent: &job.span, "layer", name = planned.name).entered();
-            let (end, checksum) = layer::quantize(job, i, &files, shard.placed[tensor].clone())?;
+            let (end, checksum) = layer::quantize(job, i, &files, placed.to_vec())?;
             let made = match &end {
                 LayerEnd::Done(done) => {
-                    done.placed.iter().try_for_each(|p| shard.writer.complete(p))?;
+                    done.placed.iter().try_for_each(|p| writer.complete(p))?;
                     job.control.ledger.layer(layer_report(planned, done));
                     Made::Layer(Box::new(LayerEntry::of(done)))
                 }
                 LayerEnd::Kept(placed) => {
-                    shard.writer.complete(placed)?;
+                    writer.complete(placed)?;
                     Made::Kept(placed.position)
                 }
             };
@@ -189,8 +182,7 @@ fn reuse(job: &JobContext<'_>, task: &Task<'_>, i: usize, end: &LayerEnd) -> Tas
 }
 
 fn count(job: &JobContext<'_>, task: &Task<'_>) {
-    let tensor = &task.shard.shard.header.tensors[task.tensor];
-    job.control.progress.bytes(&tensor.name, tensor.len);
+    job.control.progress.bytes(&task.tensor.info.name, task.tensor.info.len);
 }
 
 fn finished(job: &JobContext<'_>, i: usize, end: LayerEnd) -> TaskEnd {
@@ -208,41 +200,40 @@ fn finished(job: &JobContext<'_>, i: usize, end: LayerEnd) -> TaskEnd {
 pub fn verified(
     job: &JobContext<'_>,
     disk: &Disk,
-    shards: &[ShardJob<'_>],
+    files: &[OutputFile<'_>],
     entries: &BTreeMap<usize, Entry>,
 ) -> Result<(BTreeMap<usize, LayerEnd>, Vec<bool>), QuantError> {
-    let tasks = shards.iter().map(|s| s.plan.len()).sum();
+    let tasks = files.iter().map(|f| f.plan.tensors.len()).sum();
     let mut carried = vec![false; tasks];
     let mut layers = BTreeMap::new();
     if entries.is_empty() {
         return Ok((layers, carried));
     }
-    for shard in shards {
-        let reread = Reread::open(disk, &shard.path)?;
-        for (tensor, planned) in shard.plan.iter().enumerate() {
+    for file in files {
+        let reread = Reread::open(disk, &file.path)?;
+        for (at, tensor) in file.plan.tensors.iter().enumerate() {
             job.control.check()?;
-            let task = shard.first_task + tensor;
+            let task = file.first_task + at;
             let Some(entry) = entries.get(&task) else { continue };
-            match (planned, &entry.made) {
+            match (tensor.plan, &entry.made) {
                 (TensorPlan::Carry, Made::Carried) => {
-                    let p = &shard.placed[tensor][0];
+                    let p = &file.placed[at][0];
                     carried[task] = reread.digest(p.position, p.tensor.len)? == Some(entry.checksum);
                 }
                 (TensorPlan::Quantize(i), Made::Kept(position)) => {
-                    let t = &shard.shard.header.tensors[tensor];
-                    let placed = Placed { tensor: OutTensor::carried(&t.name, t.dtype, &t.shape, t.len), position: *position };
-                    if reread.digest(*position, t.len)? == Some(entry.checksum) && job.plan.layers.get(*i).is_some() {
-                        shard.writer.reserve(*position + t.len);
+                    let placed = Placed { tensor: carry::carried(job, tensor.shard, tensor.info)?, position: *position };
+                    let len = placed.tensor.len;
+                    if reread.digest(*position, len)? == Some(entry.checksum) && job.plan.layers.get(i).is_some() {
+                        file.writer.reserve(*position + len);
                         layers.insert(task, LayerEnd::Kept(placed));
                     }
                 }
                 (TensorPlan::Quantize(i), Made::Layer(made)) => {
-                    if let Some(done) = layer_done(job, shard, tensor, *i, made)
-                        && reread.layer(&done.placed, &row_blocks(done.spec.geometry, shard.shard.header.tensors[tensor].dtype.size()))?
-                            == Some(entry.checksum)
+                    if let Some(done) = layer_done(job, i, made)
+                        && reread.layer(&done.placed, &row_blocks(done.spec.geometry, tensor.info.dtype.size()))? == Some(entry.checksum)
                         && has_table(job, &done)?
                     {
-                        done.placed.iter().for_each(|p| shard.writer.reserve(p.position + p.tensor.len));
+                        done.placed.iter().for_each(|p| file.writer.reserve(p.position + p.tensor.len));
                         layers.insert(task, LayerEnd::Done(Box::new(done)));
                     }
                 }
@@ -260,13 +251,13 @@ fn has_table(job: &JobContext<'_>, done: &LayerDone) -> Result<bool, QuantError>
 }
 
 /// The layer that an entry speaks of; `None` where it cannot be that of this plan.
-fn layer_done(job: &JobContext<'_>, shard: &ShardJob<'_>, tensor: usize, i: usize, made: &LayerEntry) -> Option<LayerDone> {
+fn layer_done(job: &JobContext<'_>, i: usize, made: &LayerEntry) -> Option<LayerDone> {
     let planned = &job.plan.layers[i].spec;
-    let scheme =
-        planned.scheme.with_bits(made.bits).with_scale_dtype(made.scale_dtype).with_rotation(made.rotation).with_method(made.method);
-    let spec = planned.with_scheme(scheme);
+    let fitted = job.layout.fit(&planned.with_scheme(planned.scheme.with_bits(made.bits))).ok()?;
+    let scheme = fitted.scheme.with_scale_dtype(made.scale_dtype).with_rotation(made.rotation).with_method(made.method);
+    let spec = fitted.with_scheme(scheme);
     let tensors = job.layout.tensors(&spec);
-    if tensors.len() != made.positions.len() || shard.placed[tensor].is_empty() {
+    if tensors.len() != made.positions.len() {
         return None;
     }
     let placed = tensors.into_iter().zip(&made.positions).map(|(tensor, &position)| Placed { tensor, position }).collect();

@@ -3,6 +3,7 @@
 use super::select::{self, Candidate, Choice, Selector};
 use super::{ComponentPlan, KeptTensor, LayerPlan, Plan, ShardPlan, TensorPlan, base_scheme};
 use crate::error::{QuantError, WorkFailure};
+use crate::job::not_carried;
 use crate::modality::Found;
 use crate::rules::{Action, Protected, rules};
 use aq_core::ResolvedConfig;
@@ -10,9 +11,8 @@ use aq_core::config::PlainDtype;
 use aq_core::error::{ConfigIssue, ErrorCode};
 use aq_io::TensorInfo;
 use aq_io::layout::{LayerSpec, Layout};
-use aq_io::source::{Component, Source};
+use aq_io::source::{Component, Shard, Source};
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
 /// Plans a job; nothing is read beyond the headers.
 pub fn plan(source: &Source, config: &ResolvedConfig, found: &Found, layout: &dyn Layout) -> Result<Plan, QuantError> {
@@ -134,9 +134,9 @@ impl Builder<'_> {
             vec![Protected::No; modules.len()] // what decides the worst step is in what denoises
         };
         let mut built = ComponentPlan { component: index, shards: vec![], floats: vec![] };
-        let mut owners = HashMap::new();
         let mut at = 0;
         for (i, shard) in self.component.shards.iter().enumerate() {
+            self.refuse_uncarried(shard)?;
             let mut shard_plan = ShardPlan { shard: i, tensors: vec![] };
             for tensor in &shard.header.tensors {
                 let fused = tensor.name.strip_suffix("out_proj.weight").is_some_and(|p| all.contains(&*format!("{p}in_proj_weight")));
@@ -145,9 +145,9 @@ impl Builder<'_> {
                 shard_plan.tensors.push(self.tensor(tensor, choice, &mut built.floats));
                 at += 1;
             }
-            self.refuse_collisions(&mut owners, &shard.path, &shard.header.tensors, &shard_plan)?;
             built.shards.push(shard_plan);
         }
+        self.refuse_collisions(&built)?;
         if self.component.is_transformers() && !all.contains("lm_head.weight") {
             // Tied to the embedding, so absent from the files; the loader would make a quantized layer of it.
             built.floats.push("lm_head.weight".into());
@@ -189,36 +189,46 @@ impl Builder<'_> {
     fn fit(&self, tensor: &TensorInfo, bits: aq_core::BitWidth, pinned: bool) -> Result<(LayerSpec, bool), String> {
         let dtype = self.config.plain_dtype.unwrap_or(PlainDtype::F32).resolve(tensor.dtype);
         let scheme = self.plan.base.with_bits(bits);
-        let mut spec = LayerSpec::new(&tensor.name, &tensor.shape, dtype, scheme).ok_or("it has no rows and input channels")?;
-        while let Some(why) = self.layout.refuses(&spec) {
-            let wider = spec.scheme.bits.wider().ok_or(why)?;
-            spec = spec.with_scheme(spec.scheme.with_bits(wider));
-        }
-        let coded = spec.geometry.numel() as u64 * u64::from(spec.scheme.bits.bits()) / 8;
-        let scales = (spec.geometry.out * spec.geometry.scales_per_row() * spec.scheme.scale_dtype.size()) as u64;
-        let stored = coded + scales * if spec.scheme.symmetric() { 1 } else { 2 };
+        let wanted = LayerSpec::new(&tensor.name, &tensor.shape, dtype, scheme).ok_or("it has no rows and input channels")?;
+        let spec = fit_from(self.layout, &wanted)?;
+        let stored = spec.scheme.coded_bytes(&spec.geometry);
         if stored >= tensor.len {
             return Err(format!("codes and scales would take {stored} bytes, the weights take {}", tensor.len));
         }
         Ok((spec, pinned))
     }
 
+    /// What is not quantized must have a place in the layout, too: a file without some of its tensors is none.
+    fn refuse_uncarried(&self, shard: &Shard) -> Result<(), QuantError> {
+        for tensor in &shard.header.tensors {
+            if let Err(why) = self.layout.carry(tensor) {
+                return Err(not_carried(self.layout, shard, tensor, why));
+            }
+        }
+        Ok(())
+    }
+
     /// Two tensors of one component must not get one name, in whatever shards they stand: loaders see one list.
-    fn refuse_collisions<'t>(
-        &self,
-        owners: &mut HashMap<String, &'t str>,
-        path: &Path,
-        tensors: &'t [TensorInfo],
-        shard: &ShardPlan,
-    ) -> Result<(), QuantError> {
-        for (tensor, outs) in tensors.iter().zip(self.plan.out_tensors(tensors, &shard.tensors, self.layout)) {
-            for name in outs.into_iter().map(|t| t.name) {
-                if let Some(other) = owners.insert(name.clone(), &tensor.name) {
-                    let failure = WorkFailure::NameCollision { a: other.into(), b: tensor.name.clone(), name };
-                    return Err(QuantError::QuantizationFailed { path: path.into(), layer: None, failure });
+    fn refuse_collisions(&self, built: &ComponentPlan) -> Result<(), QuantError> {
+        let mut owners: HashMap<String, &str> = HashMap::new();
+        for file in self.plan.component_files(self.component, built, self.layout) {
+            for tensor in file.tensors {
+                for name in tensor.out.into_iter().map(|t| t.name) {
+                    if let Some(other) = owners.insert(name.clone(), &tensor.info.name) {
+                        let failure = WorkFailure::NameCollision { a: other.into(), b: tensor.info.name.clone(), name };
+                        return Err(QuantError::QuantizationFailed { path: tensor.shard.path.clone(), layer: None, failure });
+                    }
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The layer under the scheme of the least width that the layout can carry, from the wanted one on; or why there is none.
+pub fn fit_from(layout: &dyn Layout, wanted: &LayerSpec) -> Result<LayerSpec, String> {
+    layout.fit(wanted).or_else(|why| {
+        let wider = wanted.scheme.bits.wider().ok_or(why)?;
+        fit_from(layout, &wanted.with_scheme(wanted.scheme.with_bits(wider)))
+    })
 }

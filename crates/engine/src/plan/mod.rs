@@ -4,12 +4,13 @@ mod build;
 mod names;
 mod select;
 
-pub use build::plan;
+pub use build::{fit_from, plan};
 
 use aq_core::{Modality, ResolvedConfig, Scheme};
 use aq_io::TensorInfo;
-use aq_io::layout::{LayerSpec, Layout, OutTensor};
-use aq_io::source::Source;
+use aq_io::layout::{LayerSpec, Layout, Origin, OutTensor};
+use aq_io::output::Container;
+use aq_io::source::{Component, Shard, Source};
 
 /// A layer to be quantized.
 #[derive(Debug, Clone)]
@@ -83,14 +84,75 @@ pub struct Plan {
     pub kept: Vec<KeptTensor>,
 }
 
+/// What becomes of a tensor in a planned file.
+#[derive(Debug)]
+pub struct PlannedTensor<'a> {
+    /// The file it is read from.
+    pub shard: &'a Shard,
+    /// The tensor.
+    pub info: &'a TensorInfo,
+    /// What happens to it.
+    pub plan: TensorPlan,
+    /// What it becomes.
+    pub out: Vec<OutTensor>,
+}
+
+/// A weight file of the output.
+#[derive(Debug)]
+pub struct FilePlan<'a> {
+    /// Index of its component in the source.
+    pub component: usize,
+    /// Its name in the component's folder.
+    pub name: String,
+    /// The file around the tensors.
+    pub container: Container,
+    /// In the order of the source's headers.
+    pub tensors: Vec<PlannedTensor<'a>>,
+}
+
+impl FilePlan<'_> {
+    /// All tensors of the file.
+    pub fn out(&self) -> Vec<OutTensor> {
+        self.tensors.iter().flat_map(|t| t.out.iter().cloned()).collect()
+    }
+}
+
 impl Plan {
-    /// What each tensor of a shard becomes in a layout, in header order.
-    pub fn out_tensors(&self, tensors: &[TensorInfo], planned: &[TensorPlan], layout: &dyn Layout) -> Vec<Vec<OutTensor>> {
-        let one = |(t, p): (&TensorInfo, &TensorPlan)| match p {
-            TensorPlan::Carry => vec![OutTensor::carried(&t.name, t.dtype, &t.shape, t.len)],
-            TensorPlan::Quantize(i) => layout.tensors(&self.layers[*i].spec),
+    /// The weight files of the output.
+    pub fn files<'a>(&self, source: &'a Source, layout: &dyn Layout) -> Vec<FilePlan<'a>> {
+        self.components.iter().flat_map(|planned| self.component_files(&source.components[planned.component], planned, layout)).collect()
+    }
+
+    /// Those of one component.
+    pub fn component_files<'a>(&self, component: &'a Component, planned: &ComponentPlan, layout: &dyn Layout) -> Vec<FilePlan<'a>> {
+        let all = planned.shards.as_slice();
+        let parts: Vec<&[ShardPlan]> = if layout.merged().is_some() { vec![all] } else { all.chunks(1).collect() };
+        let file = |shards: &[ShardPlan]| {
+            let first = component.shards.get(shards.first()?.shard)?;
+            let planned_layers = shards.iter().flat_map(|s| &s.tensors);
+            let layers: Vec<&LayerSpec> =
+                planned_layers.filter_map(|t| if let TensorPlan::Quantize(i) = t { Some(&self.layers[*i].spec) } else { None }).collect();
+            let name = layout.merged().map_or_else(|| first.file_name.clone(), |extension| first.merged_name(extension));
+            let container = layout.container(Origin { component, header: &first.header, layers: &layers });
+            let of_shard = |s: &ShardPlan| {
+                let shard = &component.shards[s.shard];
+                let pairs = shard.header.tensors.iter().zip(s.tensors.clone());
+                pairs.map(move |(info, plan)| (shard, info, plan)).collect::<Vec<_>>()
+            };
+            let tensors = shards.iter().flat_map(of_shard);
+            let tensors =
+                tensors.map(|(shard, info, plan)| PlannedTensor { shard, info, plan, out: self.out(info, plan, layout) }).collect();
+            Some(FilePlan { component: planned.component, name, container, tensors })
         };
-        tensors.iter().zip(planned).map(one).collect()
+        parts.into_iter().filter_map(file).collect()
+    }
+
+    /// What a tensor becomes. That it can be carried was seen when the plan was made.
+    fn out(&self, info: &TensorInfo, plan: TensorPlan, layout: &dyn Layout) -> Vec<OutTensor> {
+        match plan {
+            TensorPlan::Carry => layout.carry(info).into_iter().collect(),
+            TensorPlan::Quantize(i) => layout.tensors(&self.layers[i].spec),
+        }
     }
 
     /// Source bytes of the weight files that are rewritten.
@@ -108,5 +170,6 @@ pub fn base_scheme(config: &ResolvedConfig) -> Scheme {
         method: config.method.resolve(),
         scale_dtype: aq_core::ScaleDtype::for_bits(config.bit_width),
         rotation: None, // chosen layer by layer, by what it brings
+        blocks: None,   // the layout says so
     }
 }

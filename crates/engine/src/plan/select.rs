@@ -137,6 +137,9 @@ pub fn looks_quantized(tensors: &[&TensorInfo]) -> Option<String> {
             .find(|s| names.contains(&*format!("{module}{s}")))
     };
     for t in tensors {
+        if let Dtype::Blocks(kind) = t.dtype {
+            return Some(format!("{} blocks in tensor {}", kind.name(), t.name));
+        }
         if t.name.ends_with(".weight_packed") || t.name.ends_with(".qweight") {
             return Some(format!("packed tensor {}", t.name));
         }

@@ -66,6 +66,7 @@ struct Family {
 #[derive(Debug, Deserialize)]
 struct Families {
     classes: Vec<Family>,
+    architectures: Vec<Family>,
     tensors: Vec<Family>,
 }
 
@@ -152,6 +153,11 @@ impl Rules {
         self.modality.classes.iter().find(|f| f.pattern.0.is_match(class)).map(|f| f.modality)
     }
 
+    /// The modality of a GGUF file's architecture.
+    pub fn modality_of_architecture(&self, name: &str) -> Option<Modality> {
+        self.modality.architectures.iter().find(|f| f.pattern.0.is_match(name)).map(|f| f.modality)
+    }
+
     /// The modality of a model's tensor names.
     pub fn modality_of_tensors(&self, names: &[&str]) -> Option<Modality> {
         self.modality.tensors.iter().find(|f| names.iter().any(|n| f.pattern.0.is_match(n))).map(|f| f.modality)
@@ -192,6 +198,11 @@ mod tests {
             ("class_embedding.linear_1", "time"),
             ("mid_block.attentions.0.query", "renamed"),
             ("encoder.layer.0.attention.self.query", "attention"),
+            ("token_embd", "embedding"),
+            ("output", "last"),
+            ("blk.3.attn_output", "attention"),
+            ("blk.3.ffn_gate_inp", "router"),
+            ("blk.3.ffn_down", "mlp"),
             ("text_model.embeddings.token_embedding", "embedding"),
         ] {
             assert_eq!(rules().role(module, 2).role, role, "{module}");

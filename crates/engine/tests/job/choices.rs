@@ -109,7 +109,7 @@ fn components_the_model_lacks() {
 #[test]
 fn wrong_options_are_told_before_anything_is_opened() {
     let bench = Bench::empty();
-    let issues = issues(bench.fails(&json!({"bitWidth": 3, "groupSize": 48, "layout": "gguf", "minAccuracy": 2})));
+    let issues = issues(bench.fails(&json!({"bitWidth": 3, "groupSize": 48, "layout": "onnx", "minAccuracy": 2})));
     let codes: Vec<ErrorCode> = issues.iter().map(|i| i.code).collect();
     let want = [ErrorCode::InvalidBitWidth, ErrorCode::InvalidGroupSize, ErrorCode::InvalidAccuracy, ErrorCode::InvalidConfig];
     assert_eq!(codes, want);

@@ -6,6 +6,7 @@ mod dtypes;
 mod failures;
 mod figures;
 mod folders;
+mod gguf;
 mod harness;
 mod ladder;
 mod resume;

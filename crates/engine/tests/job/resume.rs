@@ -72,6 +72,16 @@ fn raised_layers_are_gone_on_with() {
 }
 
 #[test]
+fn raised_blocks_are_gone_on_with() {
+    let options = json!({"resume": true, "layout": "gguf", "bitWidth": 2, "minAccuracy": 0.99, "numThreads": 1});
+    let bench = interrupted_with(&options);
+    let report = bench.run("out", &options).unwrap();
+    assert!(reused(&report) >= 3 && report.layers.iter().any(|l| l.fallback.is_some()));
+    bench.run("fresh", &json!({"layout": "gguf", "bitWidth": 2, "minAccuracy": 0.99})).unwrap();
+    assert!(bench.tree("out") == bench.tree("fresh"));
+}
+
+#[test]
 fn other_settings_are_refused_and_nothing_is_lost() {
     let (bench, options) = interrupted();
     let before = snapshot(bench.root());

@@ -3,14 +3,19 @@
 //! A layout turns encoded rows into the bytes of its tensors and back. The engine knows only this trait; a new layout is a new file here
 //! and one line in [`layout`].
 
+mod gguf;
 mod plain;
 mod sdnq;
 mod sdnq_config;
 
+use crate::header::{Header, TensorInfo};
+use crate::output::Container;
+use crate::source::Component;
 use aq_core::config::Layout as LayoutName;
 use aq_core::{Dtype, Geometry, Scheme};
 use serde_json::{Map, Value};
 
+pub use gguf::Gguf;
 pub use plain::Plain;
 pub use sdnq::Sdnq;
 pub use sdnq_config::{SdnqModel, SdnqWeight};
@@ -37,10 +42,11 @@ impl LayerSpec {
         Some(Self { tensor: tensor.into(), shape: shape.into(), dtype, geometry, scheme })
     }
 
-    /// The same layer under another scheme; group sizes do not change between attempts.
+    /// The same layer under another scheme.
     #[must_use]
     pub fn with_scheme(&self, scheme: Scheme) -> Self {
-        Self { scheme, ..self.clone() }
+        let geometry = Geometry::of(&self.shape, scheme.group_size).unwrap_or(self.geometry);
+        Self { geometry, scheme, ..self.clone() }
     }
 
     /// The module's name.
@@ -87,6 +93,8 @@ pub struct EncodedRows {
     pub scales: Vec<f32>,
     /// Zeros, the same; all 0 in symmetric schemes.
     pub zeros: Vec<f32>,
+    /// Blocks, where the scheme has them: then the others are empty.
+    pub blocks: Vec<u8>,
 }
 
 /// What a component's config must say of its weights.
@@ -100,13 +108,44 @@ pub struct Described<'a> {
     pub floats: &'a [String],
 }
 
+/// What a file around some tensors is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The part of the model.
+    pub component: &'a Component,
+    /// The header of its first file, or the only one.
+    pub header: &'a Header,
+    /// The layers that are planned for the file.
+    pub layers: &'a [&'a LayerSpec],
+}
+
 /// A convention of names, shapes and metadata.
 pub trait Layout: Send + Sync {
     /// The name in options and reports.
     fn name(&self) -> &'static str;
 
-    /// Why this layer cannot be carried under its scheme, if so.
-    fn refuses(&self, layer: &LayerSpec) -> Option<String>;
+    /// The layer under the scheme that stands in this layout for the wanted one, at the same width; or why there is none.
+    fn fit(&self, layer: &LayerSpec) -> Result<LayerSpec, String>;
+
+    /// Whether its loaders undo a rotation.
+    fn rotates(&self) -> bool {
+        false
+    }
+
+    /// What a tensor that is not quantized becomes; or why it cannot be carried. Floats may change their type.
+    fn carry(&self, tensor: &TensorInfo) -> Result<OutTensor, String> {
+        Ok(OutTensor::carried(&tensor.name, tensor.dtype, &tensor.shape, tensor.len))
+    }
+
+    /// The extension of the one file that a component becomes; `None`: each of its files becomes one of the same name.
+    fn merged(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The file around the tensors.
+    fn container(&self, origin: Origin<'_>) -> Container {
+        Container::Safetensors(origin.header.metadata.clone())
+    }
 
     /// The tensors a layer becomes.
     fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor>;
@@ -126,5 +165,6 @@ pub fn layout(name: LayoutName) -> &'static dyn Layout {
     match name {
         LayoutName::Sdnq => &Sdnq,
         LayoutName::Plain => &Plain,
+        LayoutName::Gguf => &Gguf,
     }
 }

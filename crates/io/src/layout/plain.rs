@@ -14,8 +14,12 @@ impl Layout for Plain {
         "plain"
     }
 
-    fn refuses(&self, _layer: &LayerSpec) -> Option<String> {
-        None
+    fn fit(&self, layer: &LayerSpec) -> Result<LayerSpec, String> {
+        Ok(layer.clone())
+    }
+
+    fn rotates(&self) -> bool {
+        true
     }
 
     fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor> {

@@ -21,11 +21,18 @@ impl Layout for Sdnq {
         "sdnq"
     }
 
-    fn refuses(&self, layer: &LayerSpec) -> Option<String> {
+    fn fit(&self, layer: &LayerSpec) -> Result<LayerSpec, String> {
         // The packer views the whole tensor as bytes of 8/bits codes and pads nothing.
-        let per_byte = layer.scheme.bits.codes_per_byte();
-        (!layer.geometry.numel().is_multiple_of(per_byte))
-            .then(|| format!("its {} weights are not a multiple of {per_byte}", layer.geometry.numel()))
+        let (weights, per_byte) = (layer.geometry.numel(), layer.scheme.bits.codes_per_byte());
+        if weights.is_multiple_of(per_byte) {
+            Ok(layer.clone())
+        } else {
+            Err(format!("its {weights} weights are not a multiple of {per_byte}"))
+        }
+    }
+
+    fn rotates(&self) -> bool {
+        true
     }
 
     fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor> {

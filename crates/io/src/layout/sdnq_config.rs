@@ -142,7 +142,7 @@ impl SdnqModel {
             _ => return Err(bad("the type of its scales")),
         };
         let shape = original_shape(codes.len * 8 / u64::from(bits.bits()), &scale.shape, codes, bits).ok_or_else(|| bad("its shape"))?;
-        let scheme_of = |group_size| Scheme { bits, group_size, zero, method: Method::Rtn, scale_dtype, rotation: None };
+        let scheme_of = |group_size| Scheme { bits, group_size, zero, method: Method::Rtn, scale_dtype, rotation: None, blocks: None };
         let channels = shape.get(1).copied().unwrap_or(1);
         let taps: usize = shape.get(2..).unwrap_or_default().iter().product();
         let groups = scale.numel().checked_div(shape[0] * taps).filter(|g| *g > 0 && channels % g == 0).ok_or_else(|| bad("its groups"))?;

@@ -3,6 +3,7 @@
 use crate::disk::Disk;
 use crate::errno;
 use crate::error::{IoError, Missing};
+use crate::gguf::MAGIC;
 use std::fs::Metadata;
 use std::path::Path;
 
@@ -41,7 +42,7 @@ pub fn stat_regular(disk: &Disk, path: &Path, what: Missing, referenced_by: Opti
     Err(IoError::Unsupported { path: path.into(), detected: detected.into() })
 }
 
-/// What a file that is not safetensors is, from its extension and first bytes.
+/// What a file that is neither safetensors nor GGUF is, from its extension and first bytes.
 pub fn detect_foreign(disk: &Disk, path: &Path) -> Result<Option<String>, IoError> {
     let mut first = [0; 8];
     let n = disk.read_some(&disk.open(path)?, path, &mut first, 0)?;
@@ -49,8 +50,8 @@ pub fn detect_foreign(disk: &Disk, path: &Path) -> Result<Option<String>, IoErro
     let extension = extension(path);
     Ok(if PICKLE_EXTENSIONS.contains(&extension.as_str()) || first.starts_with(b"PK\x03\x04") {
         Some("a pickled checkpoint".into())
-    } else if first.starts_with(b"GGUF") {
-        Some("a GGUF file, which this version does not read".into())
+    } else if first.starts_with(MAGIC) {
+        None
     } else if first.starts_with(b"PAR1") {
         Some("a Parquet file, which this version does not read".into())
     } else if extension == "safetensors" {

@@ -7,6 +7,10 @@ use crate::header::Header;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// One weight file.
 #[derive(Debug)]
 pub struct Shard {
@@ -30,6 +34,14 @@ impl Shard {
         let header = Header::read(&file)?;
         let file_name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self { path: path.into(), file_name, header, len: file.len(), file })
+    }
+
+    /// The name of the one file that takes the place of all shards: without what numbers them, with another extension.
+    pub fn merged_name(&self, extension: &str) -> String {
+        let name = Path::new(&self.file_name).file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let numbered = name.rsplit_once("-of-").filter(|(_, total)| is_number(total));
+        let stem = numbered.and_then(|(head, _)| head.rsplit_once('-')).filter(|(_, index)| is_number(index)).map(|(stem, _)| stem);
+        format!("{}.{extension}", stem.unwrap_or(&name))
     }
 
     /// Reads bytes of the file.

@@ -1,4 +1,5 @@
-//! Which files of a folder are its weights (design, section 7): an index first, then the usual names, then the only .safetensors there is.
+//! Which files of a folder are its weights (design, section 7): an index first, then the usual names, then the only .safetensors
+//! there is, then the only .gguf.
 
 use super::classify::{PICKLE_EXTENSIONS, extension};
 use super::shard::Shard;
@@ -48,6 +49,14 @@ pub fn open(disk: &Disk, dir: &Path) -> Result<Option<WeightFiles>, IoError> {
     }
     if weights.len() > 1 {
         return Err(ambiguous(dir, weights.iter().map(|w| w.file_name.clone()).collect()));
+    }
+    if weights.is_empty() {
+        // What a job leaves that has written GGUF.
+        let files: Vec<&String> = names.iter().filter(|n| n.ends_with(".gguf")).collect();
+        let exact: Vec<String> = STEMS.iter().map(|s| format!("{s}.gguf")).collect();
+        if let Some(name) = choose(dir, &files, &exact)? {
+            weights.push(Shard::open(disk, &dir.join(name), None)?);
+        }
     }
     Ok(weights.pop().map(|shard| WeightFiles { shards: vec![shard], index: None }))
 }

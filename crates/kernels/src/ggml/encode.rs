@@ -11,9 +11,11 @@ use crate::level::{Level, at_level};
 use crate::round::code;
 use crate::search::{Outcome, Wanted, Weigh, search};
 use crate::tile::{Column, Tile, WIDTH};
-use aq_core::ScaleDtype;
+use aq_core::{Method, ScaleDtype};
 use half::f16;
 
+/// The largest half.
+const MOST_HALF: f32 = 65504.0;
 /// Rounds of moving single steps and fitting anew, where there are minima.
 const ROUNDS: usize = 2;
 
@@ -32,40 +34,40 @@ pub(super) struct Coding {
     pub most_min: i32,
 }
 
-impl BlockType {
-    pub(super) fn coding(self) -> Coding {
-        let of = |group, max, zero, scales, most_min| Coding { group, max, zero, scales, most_min };
-        match self {
-            Self::Q4_0 => of(32, 15, Some(8), None, 0),
-            Self::Q4_1 => of(32, 15, None, None, 0),
-            Self::Q5_0 => of(32, 31, Some(16), None, 0),
-            Self::Q5_1 => of(32, 31, None, None, 0),
-            Self::Q8_0 => of(32, 254, Some(127), None, 0),
-            Self::Q2K => of(16, 3, None, Some([0, 15]), 15),
-            Self::Q3K => of(16, 7, Some(4), Some([-32, 31]), 0),
-            Self::Q4K => of(32, 15, None, Some([0, 63]), 63),
-            Self::Q5K => of(32, 31, None, Some([0, 63]), 63),
-            Self::Q6K => of(16, 63, Some(32), Some([-128, 127]), 0),
-        }
-    }
+/// The coding of a type.
+pub(super) const fn coding(kind: BlockType) -> Coding {
+    let (max, zero) = match kind {
+        BlockType::Q8_0 => (254, Some(127)),
+        _ => (((1 << kind.bits()) - 1) as u8, if kind.symmetric() { Some(1 << (kind.bits() - 1)) } else { None }),
+    };
+    let (scales, most_min) = match kind {
+        BlockType::Q2K => (Some([0, 15]), 15),
+        BlockType::Q3K => (Some([-32, 31]), 0),
+        BlockType::Q4K | BlockType::Q5K => (Some([0, 63]), 63),
+        BlockType::Q6K => (Some([-128, 127]), 0),
+        _ => (None, 0),
+    };
+    Coding { group: kind.group(), max, zero, scales, most_min }
 }
 
-/// Encodes whole blocks.
+/// Encodes whole blocks: by search, or from minima and maxima alone ([`Method::Rtn`]). Returns the first block whose scale or minimum passes
+/// what a half holds, and is the largest one instead.
 ///
 /// # Panics
 /// If lengths disagree: the caller's invariant.
-pub fn encode(level: Level, kind: BlockType, values: &[f32], out: &mut [u8]) {
+pub fn encode(level: Level, kind: BlockType, method: Method, values: &[f32], out: &mut [u8]) -> Option<usize> {
     assert!(values.len().is_multiple_of(kind.weights()) && values.len() / kind.weights() * kind.bytes() == out.len());
-    at_level!(level, encode_all, (kind: BlockType, values: &[f32], out: &mut [u8]) -> ());
+    at_level!(level, encode_all, (kind: BlockType, method: Method, values: &[f32], out: &mut [u8]) -> Option<usize>)
 }
 
 #[inline(always)]
-fn encode_all(kind: BlockType, values: &[f32], out: &mut [u8]) {
-    let coding = kind.coding();
-    let mut work = Work::default();
+fn encode_all(kind: BlockType, method: Method, values: &[f32], out: &mut [u8]) -> Option<usize> {
+    let coding = coding(kind);
+    let mut work = Work { searches: method != Method::Rtn, ..Work::default() };
+    let mut beyond = None;
     // Whole super blocks, as many as fill the lanes.
     let (weights, blocks) = (WIDTH * coding.group, WIDTH * coding.group / kind.weights());
-    for (values, out) in values.chunks(weights).zip(out.chunks_mut(blocks * kind.bytes())) {
+    for (part, (values, out)) in values.chunks(weights).zip(out.chunks_mut(blocks * kind.bytes())).enumerate() {
         work.tile.fill(values, coding.group);
         std::mem::swap(&mut work.raw, &mut work.tile.w);
         let found = match coding.scales {
@@ -78,10 +80,14 @@ fn encode_all(kind: BlockType, values: &[f32], out: &mut [u8]) {
             let lanes = b * groups..(b + 1) * groups;
             let codes = &work.codes[b * kind.weights()..(b + 1) * kind.weights()];
             let (scale, min) = if coding.scales.is_some() { (found.d[b], found.dmin[b]) } else { (found.scale[b], found.offset[b]) };
+            if scale.abs().max(min.abs()) >= MOST_HALF {
+                beyond = beyond.or(Some(part * blocks + b));
+            }
             let block = Block { codes, scale, min, scales: &found.scales[lanes.clone()], mins: &found.mins[lanes] };
             pack(kind, &block, out);
         }
     }
+    beyond
 }
 
 /// Scales of the groups of a tile, as decoded, and what they are stored as.
@@ -115,6 +121,7 @@ impl Found {
 /// Buffers.
 #[derive(Debug, Default)]
 struct Work {
+    searches: bool,
     tile: Tile,
     raw: Vec<Column>,
     params: Vec<Params>,
@@ -133,13 +140,16 @@ impl Work {
     #[inline(always)]
     fn searched(&mut self, coding: &Coding, dtype: ScaleDtype) -> (Column, Column) {
         let mut sign = [1.0; WIDTH];
-        if coding.zero.is_some() {
-            let (mut lo, mut hi) = ([0.0f32; WIDTH], [0.0f32; WIDTH]);
+        if coding.zero.is_some() || !self.searches {
+            let (mut lo, mut hi) = (self.raw[0], self.raw[0]);
             for w in &self.raw {
                 for j in 0..WIDTH {
                     lo[j] = lo[j].min(w[j]);
                     hi[j] = hi[j].max(w[j]);
                 }
+            }
+            if !self.searches {
+                return by_range(coding, &lo, &hi);
             }
             for j in 0..WIDTH {
                 sign[j] = if hi[j] > -lo[j] { -1.0 } else { 1.0 };
@@ -199,6 +209,9 @@ impl Work {
             }
         }
         found = found.decoded(per);
+        if !self.searches {
+            return found;
+        }
         if coding.zero.is_some() {
             // Scales of many steps: moving them gains 0.04 dB and takes a third of the time. The fit is never worse, but for its rounding.
             return self.fitted(coding, &found, per).decoded(per);
@@ -301,6 +314,22 @@ impl Work {
             }
         }
     }
+}
+
+/// Scale and offset from the least and the largest value of each group.
+#[inline(always)]
+fn by_range(coding: &Coding, lo: &Column, hi: &Column) -> (Column, Column) {
+    let (mut scale, mut offset) = ([0.0; WIDTH], [0.0; WIDTH]);
+    for j in 0..WIDTH {
+        if let Some(zero) = coding.zero {
+            // The side with a code more takes the largest magnitude.
+            let largest = if hi[j] > -lo[j] { hi[j] } else { lo[j] };
+            scale[j] = -largest / f32::from(zero);
+        } else {
+            (scale[j], offset[j]) = ((hi[j] - lo[j]) / f32::from(coding.max), lo[j]);
+        }
+    }
+    (scale, offset)
 }
 
 /// The largest code, that of zero, and reciprocals of scales; of a scale of 0 it is 0, which gives the code of zero.

@@ -52,7 +52,7 @@ pub fn schemes() -> Vec<Scheme> {
         for zero in [ZeroKind::Float, ZeroKind::None] {
             for method in [Method::Rtn, Method::Mse] {
                 for (group_size, scale_dtype) in [(32, ScaleDtype::F32), (64, ScaleDtype::for_bits(bits))] {
-                    list.push(Scheme { bits, group_size, zero, method, scale_dtype, rotation: None });
+                    list.push(Scheme { bits, group_size, zero, method, scale_dtype, rotation: None, blocks: None });
                 }
             }
         }

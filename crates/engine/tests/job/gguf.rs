@@ -1,0 +1,176 @@
+//! GGUF out of safetensors and out of GGUF.
+
+use super::harness::{Bench, FILE, decoded, layer, tensors, varied, why};
+use aq_core::{BitWidth, BlockType, Dtype, Method};
+use aq_engine::QuantError;
+use aq_engine::error::WorkFailure;
+use aq_io::Disk;
+use aq_io::source::{Shard, open};
+use aq_kernels::Level;
+use aq_kernels::ggml::{decode, encode};
+use aq_testkit::{GgufFile, SafetensorsFile, gauss, heavy, model};
+use serde_json::json;
+use std::path::Path;
+
+const GGUF: &str = "diffusion_pytorch_model.gguf";
+
+fn shard(path: &Path) -> Shard {
+    Shard::open(&Disk::default(), path, None).expect("the file can be read")
+}
+
+fn bytes(shard: &Shard, name: &str) -> (Dtype, Vec<u8>) {
+    let t = shard.header.tensor(name).unwrap_or_else(|| unreachable!("{name} is in the file"));
+    let mut bytes = vec![0; t.len as usize];
+    shard.read(&mut bytes, t.offset).expect("the tensor can be read");
+    (t.dtype, bytes)
+}
+
+/// What the kernel makes of a matrix.
+fn blocks(kind: BlockType, method: Method, w: &[f32]) -> Vec<u8> {
+    let mut out = vec![0; w.len() / kind.weights() * kind.bytes()];
+    assert_eq!(encode(Level::current(), kind, method, w, &mut out), None);
+    out
+}
+
+fn wide() -> SafetensorsFile {
+    SafetensorsFile::new()
+        .f32("blocks.1.a.weight", &[300, 512], &heavy(300, 512, 1))
+        .f32("blocks.1.b.weight", &[8, 96], &heavy(8, 96, 2))
+        .f32("blocks.1.c.weight", &[8, 100], &heavy(8, 100, 3))
+        .tensor("blocks.1.c.bias", "BF16", &[8], [0x80, 0x3f].repeat(8))
+        .tensor("blocks.1.scales", "F16", &[40, 40], [0x00, 0x3c].repeat(1600))
+}
+
+#[test]
+fn layers_become_blocks_of_their_width() {
+    let bench = Bench::new(&wide());
+    for (bits, a, b) in [(2, BlockType::Q2K, BlockType::Q4_1), (4, BlockType::Q4K, BlockType::Q4_1), (8, BlockType::Q8_0, BlockType::Q8_0)]
+    {
+        let out = format!("out{bits}");
+        let report = bench.run(&out, &json!({"layout": "gguf", "bitWidth": bits})).expect("the job succeeds");
+        let file = shard(&bench.out(&out).join(GGUF));
+        for (name, kind, rows, columns, seed) in [("blocks.1.a", a, 300, 512, 1), ("blocks.1.b", b, 8, 96, 2)] {
+            let wanted = (Dtype::Blocks(kind), blocks(kind, Method::Mse, &heavy(rows, columns, seed)));
+            assert!(bytes(&file, &format!("{name}.weight")) == wanted, "{name} at {bits} bits");
+            let scheme = &layer(&report, name).scheme;
+            assert_eq!((scheme.block_type, scheme.method, scheme.stored_group_size), (Some(kind), Method::Mse, kind.group()));
+            assert!((layer(&report, name).bits_per_weight - kind.bytes() as f64 * 8.0 / kind.weights() as f64).abs() < 1e-12);
+        }
+        assert_eq!(why(&report, "blocks.1.c"), "no block type of 8 bits fills rows of 100 weights");
+        // Values as they are, in types that every reader takes.
+        assert_eq!(bytes(&file, "blocks.1.c.bias"), (Dtype::F32, [0, 0, 0x80, 0x3f].repeat(8)));
+        assert_eq!(bytes(&file, "blocks.1.scales"), (Dtype::F16, [0x00, 0x3c].repeat(1600)));
+        let floats: Vec<u8> = heavy(8, 100, 3).iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(bytes(&file, "blocks.1.c.weight"), (Dtype::F32, floats));
+        assert!(!bench.out(&out).join(FILE).exists());
+        assert_eq!(file.header.keys.as_ref().and_then(|k| k.number("general.file_type")), Some([10, 15, 7][bits as usize / 3]));
+        // The report speaks of what is in the file.
+        let (_, values, bits) = &decoded(&bench.out(&out))["blocks.1.a"];
+        let mut wanted = vec![0.0; 300 * 512];
+        decode(a, &bytes(&file, "blocks.1.a.weight").1, &mut wanted);
+        assert_eq!((values, *bits), (&wanted, Some(a.bits())));
+    }
+    let report = bench.run("rtn", &json!({"layout": "gguf", "method": "rtn"})).expect("the job succeeds");
+    assert_eq!(layer(&report, "blocks.1.a").scheme.method, Method::Rtn);
+    assert!(bytes(&shard(&bench.out("rtn").join(GGUF)), "blocks.1.a.weight").1 == blocks(BlockType::Q4K, Method::Rtn, &heavy(300, 512, 1)));
+}
+
+#[test]
+fn convolutions_and_odd_rows_stay_as_they_are() {
+    let bench = Bench::new(&varied());
+    let report = bench.run("out", &json!({"layout": "gguf"})).expect("the job succeeds");
+    assert_eq!(why(&report, "transformer_blocks.2.conv"), "GGUF has blocks for linear layers only");
+    assert_eq!(why(&report, "transformer_blocks.2.odd"), "no block type of 8 bits fills rows of 97 weights");
+    let (file, source) = (shard(&bench.out("out").join(GGUF)), tensors(&bench.model().join(FILE)));
+    for name in ["transformer_blocks.2.conv.weight", "transformer_blocks.2.odd.weight", "position_ids"] {
+        assert_eq!(bytes(&file, name).1, source[name].2, "{name}");
+    }
+}
+
+#[test]
+fn shards_become_one_file_for_any_number_of_threads() {
+    let bench = Bench::empty();
+    std::fs::create_dir(bench.model()).expect("a folder can be made");
+    let part = |n: u64| SafetensorsFile::new().f32(&format!("blocks.{n}.w.weight"), &[700, 256], &heavy(700, 256, n));
+    model::sharded_component(&bench.model(), super::harness::CLASS, &[part(1), part(2), part(3)]);
+    for threads in [1, 2, 7] {
+        bench.run(&format!("out{threads}"), &json!({"layout": "gguf", "numThreads": threads})).expect("the job succeeds");
+    }
+    let names: Vec<String> = bench.tree("out1").keys().cloned().collect();
+    assert_eq!(names, ["arrow-quant.json", "config.json", GGUF]);
+    let file = shard(&bench.out("out1").join(GGUF));
+    for n in 1..=3 {
+        assert!(bytes(&file, &format!("blocks.{n}.w.weight")).1 == blocks(BlockType::Q4K, Method::Mse, &heavy(700, 256, n)));
+    }
+    assert!(bench.tree("out1") == bench.tree("out2") && bench.tree("out1") == bench.tree("out7"));
+}
+
+#[test]
+fn layers_that_miss_the_threshold_get_wider_blocks() {
+    let bench = Bench::new(&SafetensorsFile::new().f32("blocks.1.a.weight", &[64, 512], &gauss(64, 512, 1)));
+    let report = bench.run("out", &json!({"layout": "gguf", "bitWidth": 2, "minAccuracy": 0.9999})).expect("the job succeeds");
+    let a = layer(&report, "blocks.1.a");
+    let widths: Vec<BitWidth> = a.attempts.iter().map(|a| a.bit_width).collect();
+    assert_eq!((widths, a.scheme.block_type), (BitWidth::ALL.to_vec(), Some(BlockType::Q8_0)));
+    let file = shard(&bench.out("out").join(GGUF));
+    assert!(
+        bytes(&file, "blocks.1.a.weight") == (Dtype::Blocks(BlockType::Q8_0), blocks(BlockType::Q8_0, Method::Mse, &gauss(64, 512, 1)))
+    );
+}
+
+fn llama() -> GgufFile {
+    GgufFile::new()
+        .text("general.architecture", "llada")
+        .texts("tokenizer.ggml.tokens", &["a", "b"])
+        .number("general.file_type", 0)
+        .f32("token_embd.weight", &[16, 256], &heavy(16, 256, 1))
+        .f32("blk.3.attn_q.weight", &[32, 256], &heavy(32, 256, 2))
+        .f32("blk.3.attn_norm.weight", &[256], &gauss(1, 256, 3))
+        .f32("output.weight", &[16, 256], &heavy(16, 256, 4))
+}
+
+#[test]
+fn a_gguf_file_keeps_its_keys_and_names() {
+    let bench = Bench::empty();
+    let path = bench.root().join("llada.gguf");
+    llama().write(&path);
+    let report = bench.run_on(&path, "out", &json!({})).expect("the job succeeds");
+    assert_eq!((report.layout, report.modality, report.modality_source.as_str()), ("gguf", "text", "architecture llada"));
+    let (from, to) = (shard(&path), shard(&bench.out("out").join("llada.gguf")));
+    let keys = to.header.keys.as_ref().unwrap();
+    assert_eq!((keys.text("general.architecture"), keys.number("general.file_type")), (Some("llada"), Some(14)));
+    let quantized: Vec<&str> = report.layers.iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(quantized, ["blk.3.attn_q"]);
+    for name in ["token_embd.weight", "output.weight", "blk.3.attn_norm.weight"] {
+        assert_eq!(bytes(&to, name), bytes(&from, name), "{name}");
+    }
+    // A second time would add a second error; other layouts' loaders do not know these names.
+    let again = bench.fails_on(&bench.out("out").join("llada.gguf"), &json!({"modality": "text"}));
+    assert!(matches!(again, QuantError::QuantizationFailed { failure: WorkFailure::AlreadyQuantized { .. }, .. }), "{again:?}");
+    let sdnq = bench.fails_on(&path, &json!({"modality": "text", "layout": "sdnq"}));
+    assert!(matches!(&sdnq, QuantError::InvalidConfig(issues) if issues[0].path == "layout"), "{sdnq:?}");
+    assert_eq!(open(&Disk::default(), &bench.out("out")).expect("the output is a model").components.len(), 1);
+}
+
+#[test]
+fn tensors_without_a_place_are_told() {
+    for (weights, name) in [
+        (wide().tensor("mask", "U8", &[4], [1; 4]), "mask"),
+        (wide().f32("blocks.1.d.weight", &[2, 2, 2, 2, 2], &gauss(1, 32, 1)), "blocks.1.d.weight"),
+    ] {
+        let error = Bench::new(&weights).fails(&json!({"layout": "gguf"}));
+        let QuantError::QuantizationFailed { failure: WorkFailure::NotCarried { tensor, layout, .. }, .. } = &error else {
+            unreachable!("{error:?}")
+        };
+        assert_eq!((tensor.as_str(), *layout), (name, "gguf"));
+        assert!(error.texts().sentence.contains(name), "{}", error.texts().sentence);
+    }
+}
+
+#[test]
+fn scales_that_a_half_does_not_hold() {
+    let mut w = gauss(8, 256, 1);
+    w[700] = 3e38;
+    let error = Bench::new(&SafetensorsFile::new().f32("blocks.1.a.weight", &[8, 256], &w)).fails(&json!({"layout": "gguf"}));
+    assert!(matches!(&error, QuantError::QuantizationFailed { failure: WorkFailure::ScaleOverflow { dtype: "F16", .. }, .. }), "{error:?}");
+}

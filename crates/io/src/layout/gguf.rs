@@ -1,0 +1,129 @@
+//! GGUF: ggml's blocks, one file for a component.
+//!
+//! Names stay the source's own. Only linear layers become blocks and everything else is F32 or F16, which is what diffusers reads
+//! (`quantizers/gguf/utils.py`: other tensors have no handler); vectors and small tensors are F32, as every reader of GGUF wants them.
+
+use super::{Described, EncodedRows, LayerSpec, Layout, Origin, OutTensor};
+use crate::gguf::{Keys, id_of};
+use crate::header::TensorInfo;
+use crate::output::Container;
+use aq_core::{BitWidth, BlockType, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
+use aq_kernels::ggml::decode;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// `GGML_MAX_DIMS`.
+const MOST_DIMS: usize = 4;
+/// Tensors up to this size gain nothing from 16 bits; ComfyUI-GGUF keeps them in F32.
+const SMALL: usize = 1024;
+/// Of a file whose names are those of diffusers or transformers: no reader of GGUF has an architecture for these.
+const ARCHITECTURE: &str = "diffusers";
+
+/// The GGUF layout.
+#[derive(Debug, Clone, Copy)]
+pub struct Gguf;
+
+impl Gguf {
+    /// A tensor of blocks that stands in a file; `None` where it has no rows.
+    pub(crate) fn stored(name: &str, shape: &[usize], kind: BlockType) -> Option<LayerSpec> {
+        // The narrowest width that holds its codes.
+        let bits = BitWidth::ALL.into_iter().find(|b| b.bits() >= kind.bits()).unwrap_or(BitWidth::Eight);
+        let (zero, scale_dtype) = (ZeroKind::Float, ScaleDtype::F16);
+        let wanted = Scheme { bits, group_size: 0, zero, method: Method::Mse, scale_dtype, rotation: None, blocks: None };
+        LayerSpec::new(name, shape, Dtype::F32, scheme_of(kind, wanted))
+    }
+}
+
+/// The scheme of a block type, as far as it has one of grouped integers.
+fn scheme_of(kind: BlockType, wanted: Scheme) -> Scheme {
+    Scheme {
+        group_size: kind.group(),
+        zero: if kind.symmetric() { ZeroKind::None } else { ZeroKind::Float },
+        method: if wanted.method == Method::Rtn { Method::Rtn } else { Method::Mse },
+        scale_dtype: ScaleDtype::F16,
+        rotation: None,
+        blocks: Some(kind),
+        ..wanted
+    }
+}
+
+impl Layout for Gguf {
+    fn name(&self) -> &'static str {
+        "gguf"
+    }
+
+    fn fit(&self, layer: &LayerSpec) -> Result<LayerSpec, String> {
+        if layer.shape.len() != 2 {
+            return Err("GGUF has blocks for linear layers only".into());
+        }
+        let (row, bits) = (layer.geometry.row(), layer.scheme.bits);
+        let kind = BlockType::for_bits(bits, row).ok_or_else(|| format!("no block type of {bits} bits fills rows of {row} weights"))?;
+        Ok(layer.with_scheme(scheme_of(kind, layer.scheme)))
+    }
+
+    fn carry(&self, tensor: &TensorInfo) -> Result<OutTensor, String> {
+        let TensorInfo { name, shape, .. } = tensor;
+        if shape.len() > MOST_DIMS {
+            return Err(format!("it has {} dimensions, GGUF has {MOST_DIMS} at most", shape.len()));
+        }
+        let small = shape.len() < 2 || tensor.numel() <= SMALL;
+        let dtype = match tensor.dtype {
+            Dtype::F16 if small => Dtype::F32,
+            // Exact, unless a double holds more than a single can.
+            Dtype::Bf16 | Dtype::F64 => Dtype::F32,
+            other => other,
+        };
+        id_of(dtype).ok_or_else(|| format!("GGUF has no type for its {dtype} elements"))?;
+        Ok(OutTensor::carried(name, dtype, shape, tensor.numel() as u64 * dtype.size() as u64))
+    }
+
+    fn merged(&self) -> Option<&'static str> {
+        Some("gguf")
+    }
+
+    fn container(&self, origin: Origin<'_>) -> Container {
+        let mut keys = origin.header.keys.clone().unwrap_or_else(|| {
+            let mut keys = Keys::new(ARCHITECTURE);
+            if let Some(class) = origin.component.class_name() {
+                keys.set_text("general.name", &class);
+            }
+            keys
+        });
+        let mut weights: BTreeMap<u32, (BlockType, usize)> = BTreeMap::new();
+        for layer in origin.layers {
+            if let Some(kind) = layer.scheme.blocks {
+                weights.entry(kind.id()).or_insert((kind, 0)).1 += layer.geometry.numel();
+            }
+        }
+        if let Some((mostly, _)) = weights.values().max_by_key(|(_, n)| *n) {
+            keys.set_quantized(*mostly, weights.len() > 1);
+        }
+        Container::Gguf(keys)
+    }
+
+    fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor> {
+        let Some(kind) = layer.scheme.blocks else { return vec![] };
+        let row = layer.geometry.row() / kind.weights() * kind.bytes();
+        vec![OutTensor {
+            name: layer.tensor.clone(),
+            dtype: Dtype::Blocks(kind),
+            shape: layer.shape.clone(),
+            len: (layer.geometry.out * row) as u64,
+            row_bits: row as u64 * 8,
+        }]
+    }
+
+    fn write_rows(&self, _layer: &LayerSpec, rows: &EncodedRows, out: &mut [Vec<u8>]) {
+        out[0].extend_from_slice(&rows.blocks);
+    }
+
+    fn read_rows(&self, layer: &LayerSpec, bytes: &[&[u8]], _rows: usize, out: &mut [f32]) {
+        if let Some(kind) = layer.scheme.blocks {
+            decode(kind, bytes[0], out);
+        }
+    }
+
+    fn quantization_config(&self, _described: Described<'_>) -> Option<Map<String, Value>> {
+        None
+    }
+}
