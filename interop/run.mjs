@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Checker, pythonPath } from './checker.mjs';
+import { runGgufFiles } from './gguf-files.mjs';
 import { matrixCases, runMatrix } from './matrix.mjs';
 import { TRAINED } from './models.mjs';
 import { runQuality } from './quality.mjs';
@@ -59,6 +60,7 @@ async function runAll(work) {
     await runQuality({ work, quantizeDiffusionModel, checker, report, wanted });
     await runTimePath({ work, checker, report, wanted });
     await runTimeTables({ work, quantizeDiffusionModel, checker, report, wanted });
+    await runGgufFiles({ work, quantizeDiffusionModel, python, checker, report, wanted });
   } finally {
     checker.stop();
   }

@@ -7,7 +7,7 @@ export type Modality = 'text' | 'code' | 'image' | 'audio' | 'video';
 /** `gptq` needs `calibration`; `auto` takes it wherever a layer's inputs are known. */
 export type Method = 'auto' | 'rtn' | 'mse' | 'gptq';
 export type DeploymentProfile = 'edge' | 'local' | 'cloud';
-export type Layout = 'auto' | 'sdnq' | 'gguf' | 'plain';
+export type Layout = 'auto' | 'sdnq' | 'compressed-tensors' | 'gguf' | 'plain';
 export const LOG_LEVELS = ['off', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 export type PlainDtype = 'source' | 'f32' | 'f16' | 'bf16';

@@ -2,6 +2,7 @@
 
 use crate::bits::BitWidth;
 use crate::blocks::BlockType;
+use crate::dtype::Dtype;
 use serde::{Deserialize, Serialize};
 
 /// How codes are chosen.
@@ -43,6 +44,16 @@ impl ScaleDtype {
             Self::Bf16 => "BF16",
             Self::F16 => "F16",
             Self::F32 => "F32",
+        }
+    }
+
+    /// Of a tensor that holds scales; `None` where its type is none of these.
+    pub const fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::Bf16 => Some(Self::Bf16),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::F32 => Some(Self::F32),
+            _ => None,
         }
     }
 

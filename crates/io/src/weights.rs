@@ -2,12 +2,10 @@
 
 use crate::error::IoError;
 use crate::header::TensorInfo;
-use crate::layout::{Gguf, LayerSpec, Layout, Sdnq, SdnqModel};
+use crate::layout::{LayerSpec, Layout, Storage, Stored};
 use crate::source::{Component, Shard};
-use aq_core::{BlockType, Dtype, Geometry};
+use aq_core::{BlockType, Geometry};
 use aq_kernels::convert::to_f32;
-use serde_json::Value;
-use std::path::Path;
 
 /// Reads rows `first..first + rows` of a float tensor; `out` gets `rows * row` values.
 pub fn read_float_rows(
@@ -25,7 +23,7 @@ pub fn read_float_rows(
     Ok(())
 }
 
-enum Stored<'a> {
+enum Held<'a> {
     Float(&'a Shard, &'a TensorInfo),
     Coded(&'static dyn Layout, Box<LayerSpec>, Vec<(&'a Shard, &'a TensorInfo)>),
 }
@@ -36,29 +34,26 @@ pub struct Weight<'a> {
     pub name: String,
     /// Its own shape, decoded.
     pub shape: Vec<usize>,
-    stored: Stored<'a>,
+    held: Held<'a>,
 }
 
-impl<'a> Weight<'a> {
-    fn coded(name: &str, layout: &'static dyn Layout, spec: LayerSpec, tensors: Vec<(&'a Shard, &'a TensorInfo)>) -> Self {
-        Self { name: name.into(), shape: spec.shape.clone(), stored: Stored::Coded(layout, Box::new(spec), tensors) }
-    }
+impl Weight<'_> {
     /// Bits per code; `None` for float weights.
     pub fn bits(&self) -> Option<u32> {
-        match &self.stored {
-            Stored::Float(..) => None,
-            Stored::Coded(_, spec, _) => Some(spec.scheme.blocks.map_or(spec.scheme.bits.bits(), BlockType::bits)),
+        match &self.held {
+            Held::Float(..) => None,
+            Held::Coded(_, spec, _) => Some(spec.scheme.blocks.map_or(spec.scheme.bits.bits(), BlockType::bits)),
         }
     }
 
     /// Decodes rows `first..`, as many as `out` holds. Rows of a block must begin on a byte: `first` a multiple of 4.
     pub fn read_rows(&self, first: usize, out: &mut [f32]) -> Result<(), IoError> {
-        match &self.stored {
-            Stored::Float(shard, tensor) => {
+        match &self.held {
+            Held::Float(shard, tensor) => {
                 let row = tensor.numel() / tensor.shape.first().copied().unwrap_or(1).max(1);
                 read_float_rows(shard, tensor, first, out, row, &mut Vec::new())
             }
-            Stored::Coded(layout, spec, tensors) => {
+            Held::Coded(layout, spec, tensors) => {
                 let rows = out.len() / spec.geometry.row();
                 let layout_tensors = layout.tensors(spec);
                 let mut buffers = Vec::with_capacity(tensors.len());
@@ -78,31 +73,15 @@ impl<'a> Weight<'a> {
 
 /// All weights of a component with two dimensions or more, in file order; refuses quantized layouts that are not decoded.
 pub fn weights(component: &Component) -> Result<Vec<Weight<'_>>, IoError> {
-    let config_path = component.dir.join("config.json");
-    let sdnq = match &component.quantization {
-        None => None,
-        Some(config) => match config.get("quant_method").and_then(Value::as_str) {
-            Some("sdnq") => Some(SdnqModel::read(&config_path, config)?),
-            other => return Err(unknown_method(&config_path, other.unwrap_or("unnamed"))),
-        },
-    };
+    let storage = Storage::of(component)?;
     let mut list = Vec::new();
     for (shard, tensor) in component.tensors() {
-        let found = match &sdnq {
-            Some(model) => model.weight(&shard.path, &shard.header, &tensor.name)?,
-            None => None,
-        };
-        if let Some(weight) = found {
-            let tensors = weight.tensors.iter().filter_map(|n| shard.header.tensor(n).map(|t| (shard, t))).collect();
-            list.push(Weight::coded(&tensor.name, &Sdnq, weight.spec, tensors));
-        } else if let Dtype::Blocks(kind) = tensor.dtype {
-            let spec = Gguf::stored(&tensor.name, &tensor.shape, kind);
-            list.extend(spec.map(|spec| Weight::coded(&tensor.name, &Gguf, spec, vec![(shard, tensor)])));
-        } else if tensor.dtype.is_float() && Geometry::of(&tensor.shape, 0).is_some() {
-            let companion = tensor.name.ends_with(".scale") || tensor.name.ends_with(".zero_point");
-            if !(companion && sdnq.is_some()) {
-                list.push(Weight { name: tensor.name.clone(), shape: tensor.shape.clone(), stored: Stored::Float(shard, tensor) });
-            }
+        if let Some(Stored { layout, spec, tensors }) = storage.weight(shard, tensor)? {
+            let tensors = tensors.iter().filter_map(|n| shard.header.tensor(n).map(|t| (shard, t))).collect();
+            let (name, shape) = (spec.tensor.clone(), spec.shape.clone());
+            list.push(Weight { name, shape, held: Held::Coded(layout, Box::new(spec), tensors) });
+        } else if tensor.dtype.is_float() && Geometry::of(&tensor.shape, 0).is_some() && !storage.is_companion(&tensor.name) {
+            list.push(Weight { name: tensor.name.clone(), shape: tensor.shape.clone(), held: Held::Float(shard, tensor) });
         }
     }
     Ok(list)
@@ -113,14 +92,10 @@ pub fn parameters(component: &Component) -> u64 {
     let Ok(weights) = weights(component) else { return component.parameters() };
     let (mut stored, mut decoded) = (0, 0);
     for weight in &weights {
-        if let Stored::Coded(_, spec, tensors) = &weight.stored {
+        if let Held::Coded(_, spec, tensors) = &weight.held {
             stored += tensors.iter().map(|(_, t)| t.numel() as u64).sum::<u64>();
             decoded += spec.geometry.numel() as u64;
         }
     }
     component.parameters() - stored + decoded
-}
-
-fn unknown_method(path: &Path, method: &str) -> IoError {
-    IoError::Unsupported { path: path.into(), detected: format!("a model quantized by {method}, which this version does not decode") }
 }

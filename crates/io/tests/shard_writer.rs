@@ -112,12 +112,10 @@ fn replaced_layers_leave_no_holes() {
         writer.write(p, 0, &vec![0xaa; p.tensor.len as usize]).unwrap();
     }
     // `c` ends wider, with other scales and a tensor that was not planned; twice, as on the ladder.
-    let narrow = writer.append(&[tensor("c.weight", "U8", &[14]), tensor("c.scale", "BF16", &[3, 1])]);
-    let wide = writer.append(&[
-        tensor("c.weight", "U8", &[3, 1, 9]),
-        tensor("c.scale", "F32", &[3, 1, 1]),
-        tensor("c.zero_point", "F32", &[3, 1, 1]),
-    ]);
+    let narrow = writer.append(&[tensor("c.weight", "U8", &[14]), tensor("c.scale", "BF16", &[3, 1])]).unwrap();
+    let wide = writer
+        .append(&[tensor("c.weight", "U8", &[3, 1, 9]), tensor("c.scale", "F32", &[3, 1, 1]), tensor("c.zero_point", "F32", &[3, 1, 1])])
+        .unwrap();
     assert!(narrow[1].position + narrow[1].tensor.len <= wide[0].position);
     placed.splice(0..2, wide);
     for p in &placed {
@@ -158,7 +156,7 @@ fn large_tensors_survive_a_rebuild_in_parts() {
     // over two copy buffers, and not a multiple of one
     let big = tensor("big", "U8", &[(5 << 19) + 13]);
     let (writer, mut placed) = ShardWriter::create(&Disk::default(), &path, &plain(), &[tensor("small", "U8", &[1]), big]).unwrap();
-    placed[0] = writer.append(&[tensor("small", "F32", &[1])]).remove(0);
+    placed[0] = writer.append(&[tensor("small", "F32", &[1])]).unwrap().remove(0);
     for p in &placed {
         writer.write(p, 0, &content(&p.tensor)).unwrap();
     }

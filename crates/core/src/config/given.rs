@@ -156,6 +156,12 @@ impl GivenConfig {
         if self.enable_spatial == Some(true) && self.at_eight_bits() {
             list.push(("enableSpatial", "nothing is rotated at 8 bits"));
         }
+        if self.layout() == Some(Layout::CompressedTensors) {
+            list.extend((self.symmetric == Some(false)).then_some(("symmetric", "compressed-tensors has symmetric codes here")));
+            list.extend(
+                (self.enable_spatial == Some(true)).then_some(("enableSpatial", "no reader of compressed-tensors undoes a rotation")),
+            );
+        }
         if self.layout() == Some(Layout::Gguf) {
             let blocks = "ggml's blocks have groups, minima and searches of their own";
             list.extend(self.group_size.map(|_| ("groupSize", blocks)));

@@ -42,6 +42,9 @@ impl MethodChoice {
 pub enum Layout {
     /// SDNQ's safetensors: diffusers opens it.
     Sdnq,
+    /// compressed-tensors, packed: transformers and vLLM open it.
+    #[serde(rename = "compressed-tensors")]
+    CompressedTensors,
     /// ggml's blocks: diffusers, ComfyUI, stable-diffusion.cpp and llama.cpp open them.
     Gguf,
     /// Dequantized to the source's types: any loader opens it.
@@ -50,7 +53,7 @@ pub enum Layout {
 
 impl Layout {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Sdnq, Self::Gguf, Self::Plain];
+    pub const ALL: [Self; 4] = [Self::Sdnq, Self::CompressedTensors, Self::Gguf, Self::Plain];
 
     /// From its name; `None` for `auto`, which the model decides.
     pub fn parse(name: &str) -> Option<Self> {
@@ -61,6 +64,7 @@ impl Layout {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sdnq => "sdnq",
+            Self::CompressedTensors => "compressed-tensors",
             Self::Gguf => "gguf",
             Self::Plain => "plain",
         }

@@ -10,7 +10,7 @@ use aq_core::config::Layout;
 use aq_core::error::ConfigIssue;
 use aq_core::report::Warning;
 use aq_io::layout::Layout as Written;
-use aq_io::source::Source;
+use aq_io::source::{Source, SourceKind};
 use aq_io::{Disk, os};
 use serde_json::json;
 use std::path::Path;
@@ -61,6 +61,7 @@ pub fn with_layout(given: &GivenConfig, source: &Source) -> Result<GivenConfig, 
         }
         Some(layout) => layout,
         None if gguf => Layout::Gguf,
+        None if source.kind == SourceKind::Transformers => Layout::CompressedTensors,
         None => Layout::Sdnq,
     };
     Ok(GivenConfig { layout: Some(layout.as_str().into()), ..given.clone() })

@@ -83,7 +83,7 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
         }
         if measured.flags.needs_f32 && spec.scheme.scale_dtype == ScaleDtype::F16 {
             spec = spec.with_scheme(spec.scheme.with_scale_dtype(ScaleDtype::F32));
-            placed = replace(job, files, &spec, placed);
+            placed = replace(job, files, &spec, placed)?;
             continue;
         }
         if let Some(group) = measured.flags.overflow {
@@ -102,7 +102,7 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
         let wider = wider.and_then(|bits| fit_from(job.layout, &spec.with_scheme(spec.scheme.with_bits(bits))).ok());
         if let Some(wider) = wider {
             (spec, prepared) = second::chosen(job, &wider, files, &inputs)?;
-            placed = replace(job, files, &spec, placed);
+            placed = replace(job, files, &spec, placed)?;
             continue;
         }
         let outcome = match (passed, attempts.len()) {
@@ -127,9 +127,9 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
 }
 
 /// Room for the layer under its new scheme; the old one where the tensors are the same.
-fn replace(job: &JobContext<'_>, files: &LayerFiles<'_>, spec: &LayerSpec, placed: Vec<Placed>) -> Vec<Placed> {
+fn replace(job: &JobContext<'_>, files: &LayerFiles<'_>, spec: &LayerSpec, placed: Vec<Placed>) -> Result<Vec<Placed>, QuantError> {
     let tensors = job.layout.tensors(spec);
-    if placed.iter().map(|p| &p.tensor).eq(tensors.iter()) { placed } else { files.writer.append(&tensors) }
+    if placed.iter().map(|p| &p.tensor).eq(tensors.iter()) { Ok(placed) } else { Ok(files.writer.append(&tensors)?) }
 }
 
 /// Encodes all blocks once; `None` when a value is not finite.
@@ -192,7 +192,7 @@ fn keep(job: &JobContext<'_>, files: &LayerFiles<'_>) -> Result<(LayerEnd, u64),
         return Err(carry::non_finite(files.shard, files.tensor)?);
     }
     let tensor = carry::carried(job, files.shard, files.tensor)?;
-    let placed = files.writer.append(std::slice::from_ref(&tensor)).remove(0);
+    let placed = files.writer.append(std::slice::from_ref(&tensor))?.remove(0);
     let checksum = carry::copy(job, files, &placed, None)?;
     Ok((LayerEnd::Kept(placed), checksum))
 }

@@ -89,7 +89,7 @@ fn sharded(tied: bool) -> Bench {
 #[test]
 fn shards_and_their_index() {
     let bench = sharded(false);
-    let report = bench.run("out", &json!({"bitWidth": 2})).unwrap();
+    let report = bench.run("out", &json!({"bitWidth": 2, "layout": "sdnq"})).unwrap();
     assert_eq!((report.modality, report.layers.len()), ("text", 4));
     let mut total = 0;
     let mut want = serde_json::Map::new();
@@ -114,7 +114,7 @@ fn shards_and_their_index() {
 #[test]
 fn a_tied_head_is_named_to_the_loader() {
     let bench = sharded(true);
-    bench.run("out", &json!({})).unwrap();
+    bench.run("out", &json!({"layout": "sdnq"})).unwrap();
     let floats = bench.json("out/config.json")["quantization_config"]["modules_to_not_convert"].clone();
     assert!(floats.as_array().unwrap().contains(&json!("lm_head.weight")));
 }

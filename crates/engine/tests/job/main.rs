@@ -2,6 +2,7 @@
 
 mod calibrated;
 mod choices;
+mod compressed;
 mod dtypes;
 mod failures;
 mod figures;

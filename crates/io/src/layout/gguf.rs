@@ -110,6 +110,7 @@ impl Layout for Gguf {
             shape: layer.shape.clone(),
             len: (layer.geometry.out * row) as u64,
             row_bits: row as u64 * 8,
+            fixed: vec![],
         }]
     }
 

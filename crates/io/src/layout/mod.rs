@@ -3,10 +3,12 @@
 //! A layout turns encoded rows into the bytes of its tensors and back. The engine knows only this trait; a new layout is a new file here
 //! and one line in [`layout`].
 
+mod compressed;
 mod gguf;
 mod plain;
 mod sdnq;
 mod sdnq_config;
+mod stored;
 
 use crate::header::{Header, TensorInfo};
 use crate::output::Container;
@@ -15,10 +17,12 @@ use aq_core::config::Layout as LayoutName;
 use aq_core::{Dtype, Geometry, Scheme};
 use serde_json::{Map, Value};
 
+pub use compressed::CompressedTensors;
 pub use gguf::Gguf;
 pub use plain::Plain;
 pub use sdnq::Sdnq;
-pub use sdnq_config::{SdnqModel, SdnqWeight};
+pub use sdnq_config::SdnqModel;
+pub use stored::{Storage, Stored};
 
 /// A layer as a layout sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,12 +72,14 @@ pub struct OutTensor {
     pub len: u64,
     /// Bits that one output row of the layer takes in it; 0 for tensors that are not written by rows.
     pub row_bits: u64,
+    /// Its bytes, where they follow from the plan; else empty.
+    pub fixed: Vec<u8>,
 }
 
 impl OutTensor {
     /// A tensor carried over as it is.
     pub fn carried(name: &str, dtype: Dtype, shape: &[usize], len: u64) -> Self {
-        Self { name: name.into(), dtype, shape: shape.into(), len, row_bits: 0 }
+        Self { name: name.into(), dtype, shape: shape.into(), len, row_bits: 0, fixed: vec![] }
     }
 
     /// Byte offset of a row that starts on a byte.
@@ -165,6 +171,7 @@ pub fn layout(name: LayoutName) -> &'static dyn Layout {
     match name {
         LayoutName::Sdnq => &Sdnq,
         LayoutName::Plain => &Plain,
+        LayoutName::CompressedTensors => &CompressedTensors,
         LayoutName::Gguf => &Gguf,
     }
 }

@@ -30,6 +30,7 @@ impl Layout for Plain {
             shape: layer.shape.clone(),
             len: layer.geometry.numel() as u64 * size,
             row_bits: layer.geometry.row() as u64 * size * 8,
+            fixed: vec![],
         }]
     }
 

@@ -48,6 +48,7 @@ impl Layout for Sdnq {
             },
             len: packed_len(g.numel(), scheme.bits) as u64,
             row_bits: g.row() as u64 * bits,
+            fixed: vec![],
         }];
         let dtype = scale_file_dtype(scheme.scale_dtype);
         let names: &[&str] = if scheme.symmetric() { &["scale"] } else { &["scale", "zero_point"] };
@@ -59,6 +60,7 @@ impl Layout for Sdnq {
                 shape: grouped_shape(g, 1, kernel),
                 len: count * dtype.size() as u64,
                 row_bits: (g.scales_per_row() * dtype.size() * 8) as u64,
+                fixed: vec![],
             });
         }
         tensors

@@ -1,6 +1,7 @@
 //! `quantization_config` of the SDNQ layout: what is written for its loader, and how it is read back.
 
-use super::{Described, LayerSpec};
+use super::stored::{Stored, contradiction};
+use super::{Described, LayerSpec, Sdnq};
 use crate::error::{IoError, MetadataProblem};
 use crate::header::Header;
 use aq_core::{BitWidth, Dtype, Method, ScaleDtype, Scheme, ZeroKind, rotation_for};
@@ -68,15 +69,6 @@ pub fn write(described: Described<'_>) -> Map<String, Value> {
     }
 }
 
-/// A quantized weight found in a file.
-#[derive(Debug, Clone)]
-pub struct SdnqWeight {
-    /// The layer it decodes to.
-    pub spec: LayerSpec,
-    /// Its tensors, in the order of the layout's own.
-    pub tensors: Vec<String>,
-}
-
 /// An SDNQ model's config, read for decoding.
 #[derive(Debug)]
 pub struct SdnqModel {
@@ -126,21 +118,12 @@ impl SdnqModel {
     }
 
     /// The quantized weight whose codes are the tensor `name`, if it is one: it has a scale beside it.
-    pub fn weight(&self, path: &Path, header: &Header, name: &str) -> Result<Option<SdnqWeight>, IoError> {
+    pub fn weight(&self, path: &Path, header: &Header, name: &str) -> Result<Option<Stored>, IoError> {
         let Some(module) = name.strip_suffix(".weight") else { return Ok(None) };
         let (Some(codes), Some(scale)) = (header.tensor(name), header.tensor(&format!("{module}.scale"))) else { return Ok(None) };
         let (bits, zero) = self.by_name.get(name).copied().unwrap_or(self.default);
-        let bad = |about: &str| IoError::Metadata {
-            path: path.into(),
-            field: Some(name.into()),
-            problem: MetadataProblem::Contradiction { other: path.into(), about: about.into() },
-        };
-        let scale_dtype = match scale.dtype {
-            Dtype::Bf16 => ScaleDtype::Bf16,
-            Dtype::F16 => ScaleDtype::F16,
-            Dtype::F32 => ScaleDtype::F32,
-            _ => return Err(bad("the type of its scales")),
-        };
+        let bad = |about: &str| contradiction(path, name, about);
+        let scale_dtype = ScaleDtype::of(scale.dtype).ok_or_else(|| bad("the type of its scales"))?;
         let shape = original_shape(codes.len * 8 / u64::from(bits.bits()), &scale.shape, codes, bits).ok_or_else(|| bad("its shape"))?;
         let scheme_of = |group_size| Scheme { bits, group_size, zero, method: Method::Rtn, scale_dtype, rotation: None, blocks: None };
         let channels = shape.get(1).copied().unwrap_or(1);
@@ -155,7 +138,7 @@ impl SdnqModel {
             let zero_point = header.tensor(&format!("{module}.zero_point")).filter(|z| z.shape == scale.shape && z.dtype == scale.dtype);
             tensors.push(zero_point.ok_or_else(|| bad("its zero points"))?.name.clone());
         }
-        Ok(Some(SdnqWeight { spec, tensors }))
+        Ok(Some(Stored { layout: &Sdnq, spec, tensors }))
     }
 }
 

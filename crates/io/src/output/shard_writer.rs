@@ -55,6 +55,7 @@ impl ShardWriter {
         disk.write_at(&file, path, &plan.header, 0)?;
         let writer = Self::of(disk, path, file, container, &plan);
         writer.hash.wrote(0, &plan.header);
+        writer.write_fixed(&plan.placed)?;
         Ok((writer, plan.placed))
     }
 
@@ -92,9 +93,16 @@ impl ShardWriter {
     }
 
     /// Room past the planned end for tensors that replace planned ones.
-    pub fn append(&self, tensors: &[OutTensor]) -> Vec<Placed> {
+    pub fn append(&self, tensors: &[OutTensor]) -> Result<Vec<Placed>, IoError> {
         let place = |t: &OutTensor| Placed { tensor: t.clone(), position: self.end.fetch_add(t.len, Ordering::Relaxed) };
-        tensors.iter().map(place).collect()
+        let placed: Vec<Placed> = tensors.iter().map(place).collect();
+        self.write_fixed(&placed)?;
+        Ok(placed)
+    }
+
+    /// Tensors whose bytes follow from the plan.
+    fn write_fixed(&self, placed: &[Placed]) -> Result<(), IoError> {
+        placed.iter().filter(|p| !p.tensor.fixed.is_empty()).try_for_each(|p| self.write(p, 0, &p.tensor.fixed))
     }
 
     /// Writes bytes of a tensor at an offset in it.

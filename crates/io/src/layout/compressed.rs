@@ -1,0 +1,156 @@
+//! compressed-tensors, `pack-quantized`: what transformers and vLLM open.
+//!
+//! Facts from `vllm-project/compressed-tensors` (`compressors/pack_quantized`, `quantization/quant_args.py`): codes of a row are a dense
+//! little-endian bit stream in 32-bit words, unsigned, with 2^(bits-1) standing for 0; scales are a tensor of their own. Symmetric codes only:
+//! release 0.20 cannot open packed zero points on transformers' default route (it expects them unpacked).
+
+use super::stored::{self, Stored};
+use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor};
+use crate::error::IoError;
+use crate::source::Shard;
+use aq_core::{BitWidth, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
+use aq_kernels::convert::{from_f32, scale_file_dtype, to_f32};
+use aq_kernels::pack::{pack, packed_len, unpack};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The compressed-tensors layout.
+#[derive(Debug, Clone, Copy)]
+pub struct CompressedTensors;
+
+/// Bytes of a row of codes: whole words.
+pub(crate) const fn row_bytes(channels: usize, bits: BitWidth) -> usize {
+    packed_len(channels, bits).next_multiple_of(4)
+}
+
+impl Layout for CompressedTensors {
+    fn name(&self) -> &'static str {
+        "compressed-tensors"
+    }
+
+    fn fit(&self, layer: &LayerSpec) -> Result<LayerSpec, String> {
+        if layer.shape.len() != 2 {
+            return Err("compressed-tensors packs linear layers only".into());
+        }
+        Ok(layer.with_scheme(Scheme { zero: ZeroKind::None, ..layer.scheme }))
+    }
+
+    fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor> {
+        let (g, scheme, module) = (layer.geometry, layer.scheme, layer.module());
+        let (row, scale) = (row_bytes(g.channels, scheme.bits), scale_file_dtype(scheme.scale_dtype));
+        let of = |name: &str, dtype, shape: Vec<usize>, row: usize, fixed: Vec<u8>| OutTensor {
+            name: format!("{module}.weight_{name}"),
+            dtype,
+            shape,
+            len: if fixed.is_empty() { g.out * row } else { fixed.len() } as u64,
+            row_bits: row as u64 * 8,
+            fixed,
+        };
+        let shape = layer.shape.iter().flat_map(|&d| (d as i64).to_le_bytes()).collect();
+        vec![
+            of("packed", Dtype::Carried("I32", 4), vec![g.out, row / 4], row, vec![]),
+            of("scale", scale, vec![g.out, g.groups()], g.groups() * scale.size(), vec![]),
+            of("shape", Dtype::Carried("I64", 8), vec![2], 0, shape),
+        ]
+    }
+
+    fn write_rows(&self, layer: &LayerSpec, rows: &EncodedRows, out: &mut [Vec<u8>]) {
+        let (g, scheme) = (layer.geometry, layer.scheme);
+        let (row, bytes) = (row_bytes(g.channels, scheme.bits), packed_len(g.channels, scheme.bits));
+        for codes in rows.codes.chunks_exact(g.channels) {
+            let at = out[0].len();
+            out[0].resize(at + row, 0);
+            pack(codes, scheme.bits, &mut out[0][at..at + bytes]);
+        }
+        from_f32(&rows.scales, scale_file_dtype(scheme.scale_dtype), &mut out[1]);
+    }
+
+    fn read_rows(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, out: &mut [f32]) {
+        let (g, scheme) = (layer.geometry, layer.scheme);
+        let middle = f32::from(1u16 << (scheme.bits.bits() - 1));
+        let mut scales = vec![0.0; rows * g.groups()];
+        to_f32(bytes[1], scale_file_dtype(scheme.scale_dtype), &mut scales);
+        let mut codes = vec![0; g.channels];
+        let packed = bytes[0].chunks_exact(row_bytes(g.channels, scheme.bits));
+        for ((packed, scales), out) in packed.zip(scales.chunks_exact(g.groups())).zip(out.chunks_exact_mut(g.channels)) {
+            unpack(&packed[..packed_len(g.channels, scheme.bits)], scheme.bits, &mut codes);
+            let groups = codes.chunks_exact(g.group).zip(out.chunks_exact_mut(g.group));
+            for ((codes, out), scale) in groups.zip(scales) {
+                codes.iter().zip(out).for_each(|(&q, v)| *v = (f32::from(q) - middle) * scale);
+            }
+        }
+    }
+
+    fn quantization_config(&self, described: Described<'_>) -> Option<Map<String, Value>> {
+        let mut groups: BTreeMap<(BitWidth, usize, bool), Vec<&str>> = BTreeMap::new();
+        for layer in described.layers {
+            let g = layer.geometry;
+            groups.entry((layer.scheme.bits, g.group, g.groups() == 1)).or_default().push(layer.module());
+        }
+        let group = |(i, ((bits, size, whole), modules)): (usize, ((BitWidth, usize, bool), Vec<&str>))| {
+            let (strategy, size) = if whole { ("channel", Value::Null) } else { ("group", json!(size)) };
+            let weights = json!({"num_bits": bits.bits(), "type": "int", "symmetric": true, "strategy": strategy, "group_size": size});
+            let group = json!({"targets": modules, "weights": weights, "input_activations": null, "output_activations": null});
+            (format!("group_{i}"), group)
+        };
+        let groups: Map<String, Value> = groups.into_iter().enumerate().map(group).collect();
+        let ignore: Vec<&str> = described.floats.iter().map(|t| t.strip_suffix(".weight").unwrap_or(t)).collect();
+        let config = json!({
+            "quant_method": "compressed-tensors",
+            "format": "pack-quantized",
+            "quantization_status": "compressed",
+            "config_groups": groups,
+            "ignore": ignore,
+        });
+        config.as_object().cloned()
+    }
+}
+
+/// What a config says of the weights beside it; refuses what this program does not decode rather than decode it wrongly.
+pub(crate) fn check(path: &Path, config: &Map<String, Value>) -> Result<(), IoError> {
+    let refuse = |what: &str| {
+        let detected = format!("a compressed-tensors model {what}, which this version does not decode");
+        Err(IoError::Unsupported { path: path.into(), detected })
+    };
+    match config.get("format").and_then(Value::as_str) {
+        Some("pack-quantized") => {}
+        format => return refuse(&format!("of format {}", format.unwrap_or("unnamed"))),
+    }
+    for group in config.get("config_groups").and_then(Value::as_object).into_iter().flat_map(Map::values) {
+        let weights = &group["weights"];
+        if weights["type"] != "int" || weights["symmetric"] != true {
+            return refuse("with zero points or floats as codes");
+        }
+        if !matches!(weights["strategy"].as_str(), Some("group" | "channel")) {
+            return refuse("whose scales are not those of groups or rows");
+        }
+    }
+    Ok(())
+}
+
+/// The weight whose codes are the tensor `name`, if it is one.
+pub(crate) fn stored(shard: &Shard, name: &str) -> Result<Option<Stored>, IoError> {
+    let Some(weight) = name.strip_suffix("_packed").filter(|w| w.ends_with(".weight")) else { return Ok(None) };
+    let find = |part: &str| shard.header.tensor(&format!("{weight}_{part}"));
+    let (Some(codes), Some(scale), Some(shape)) = (shard.header.tensor(name), find("scale"), find("shape")) else { return Ok(None) };
+    let bad = |about: &str| stored::contradiction(&shard.path, name, about);
+    let scale_dtype = ScaleDtype::of(scale.dtype).ok_or_else(|| bad("the type of its scales"))?;
+    let mut bytes = [0; 16];
+    if shape.dtype != Dtype::Carried("I64", 8) || shape.len != bytes.len() as u64 {
+        return Err(bad("its shape"));
+    }
+    shard.read(&mut bytes, shape.offset)?;
+    let [out, channels] = [0, 8].map(|at| usize::try_from(i64::from_le_bytes(*bytes[at..].first_chunk().unwrap_or(&[0; 8]))).unwrap_or(0));
+    // The width is the one whose words these are.
+    let words = |bits: &BitWidth| channels.checked_mul(bits.bits() as usize).is_some_and(|n| codes.shape == [out, n.div_ceil(32)]);
+    let bits = BitWidth::ALL.into_iter().find(words).filter(|_| out > 0 && channels > 0).ok_or_else(|| bad("its shape"))?;
+    let groups = scale.shape.get(1).copied().unwrap_or(0);
+    if scale.shape != [out, groups] || groups == 0 || !channels.is_multiple_of(groups) {
+        return Err(bad("its groups"));
+    }
+    let (zero, method) = (ZeroKind::None, Method::Rtn);
+    let scheme = Scheme { bits, group_size: channels / groups, zero, method, scale_dtype, rotation: None, blocks: None };
+    let spec = LayerSpec::new(weight, &[out, channels], Dtype::F32, scheme).ok_or_else(|| bad("its shape"))?;
+    Ok(Some(Stored { layout: &CompressedTensors, spec, tensors: vec![name.to_owned(), scale.name.clone(), shape.name.clone()] }))
+}
