@@ -19,6 +19,17 @@ export declare class NativeJob {
   cancel(): void
 }
 
+/** Gives a model back; rows that are being read are read to their end. */
+export declare function closeModel(id: number): void
+
+/** Rows of a layer, or the error in the outcome. */
+export interface NativeRows {
+  /** JSON: `{ok: true, value: {}}` or `{ok: false, error}`. */
+  outcome: string
+  /** The values. */
+  values?: Float32Array
+}
+
 /** A quantized tensor, or the error in its outcome. */
 export interface NativeTensor {
   /** JSON: `{ok: true, value: figures}` or `{ok: false, error}`. */
@@ -33,6 +44,9 @@ export interface NativeTensor {
 
 /** Quantizes one tensor in memory. */
 export declare function quantizeTensor(name: string, data: Float32Array, shape: Array<number>, config: string): Promise<NativeTensor>
+
+/** Decodes rows of a layer on libuv's pool. */
+export declare function readRows(id: number, name: string, first: number, rows: number | undefined | null, path: string): Promise<NativeRows>
 
 /** Sets the level of this process; anything but a level is ignored by the facade before it comes here. */
 export declare function setLogLevel(level: string): string

@@ -773,9 +773,11 @@ if (
   }
 }
 
-const { NativeJob, quantizeTensor, setLogLevel, stopJobs, systemInfo, version } = nativeBinding
+const { NativeJob, closeModel, quantizeTensor, readRows, setLogLevel, stopJobs, systemInfo, version } = nativeBinding
 export { NativeJob }
+export { closeModel }
 export { quantizeTensor }
+export { readRows }
 export { setLogLevel }
 export { stopJobs }
 export { systemInfo }

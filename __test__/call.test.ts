@@ -7,9 +7,13 @@ import {
   AbortError,
   ArrowQuantV2,
   ConfigurationError,
+  compare,
   DiffusionQuantConfig,
+  type ExportModelOptions,
+  exportModel,
   inspect,
   inspectCalibration,
+  openQuantizedModel,
   quantizeDiffusionModel,
   validateQuality,
 } from '../src-ts/index.js';
@@ -64,6 +68,51 @@ describe('requests', () => {
       ['validateQuality', {}],
       ['inspect', { modality: 'image' }],
     ]);
+  });
+  test('compare and exportModel', async () => {
+    stub.behave = () => success({ layers: [], warnings: [] });
+    await compare('a', 'b', { numThreads: 3 });
+    await exportModel({ from: 'a', to: 'b', layout: 'plain', plainDtype: 'bf16', overwrite: true });
+    expect(stub.jobs.map(({ request }) => request)).toMatchObject([
+      { operation: 'validateQuality', originalPath: path.resolve('a'), config: { numThreads: 3, minAccuracy: 0 } },
+      {
+        operation: 'exportModel',
+        modelPath: path.resolve('a'),
+        outputPath: path.resolve('b'),
+        config: { layout: 'plain', plainDtype: 'bf16', overwrite: true },
+      },
+    ]);
+  });
+  test.each([
+    [{ from: 'a', to: 'b' }, 'layout', 'a layout name'],
+    [{ from: 'a', to: 'b', layout: 'auto' }, 'layout', 'a layout name'],
+    [{ from: 'a', to: 'b', layout: 'sdnq', plainDtype: 'f16' }, 'plainDtype', "to be given only with layout 'plain'"],
+    [{ from: 'a', to: 'a/b', layout: 'plain' }, 'to', 'a path apart from modelPath'],
+    [{ from: 'a', layout: 'plain' }, 'to', 'a path or a file: URL'],
+    [{ from: 'a', to: 'b', layout: 'plain', bitWidth: 4 }, 'bitWidth', 'a known option'],
+  ])('exportModel refuses %j', async (options, at, expected) => {
+    const error = (await caught(() => exportModel(options as ExportModelOptions))) as ConfigurationError;
+    expect(error.issues[0]).toMatchObject({ path: at, expected });
+    expect(stub.jobs).toEqual([]);
+  });
+  test('an open model', async () => {
+    stub.behave = () => success({ id: 7, layers: [{ name: 'w', shape: [4, 2] }] });
+    const model = await openQuantizedModel('a');
+    expect(model.layers.map(({ name }) => name)).toEqual(['w']);
+    expect(await model.dequantize('w', { firstRow: 1, rows: 2 })).toBeInstanceOf(Float32Array);
+    await model.dequantize('w');
+    expect(stub.reads).toEqual([
+      { id: 7, name: 'w', first: 1, rows: 2 },
+      { id: 7, name: 'w', first: 0, rows: undefined },
+    ]);
+    const ranges = [{ firstRow: -1 }, { rows: 0.5 }, { rows: 2 ** 32 }, { row: 1 }];
+    for (const range of ranges)
+      expect(await caught(() => model.dequantize('w', range))).toBeInstanceOf(ConfigurationError);
+    model.close();
+    model.close();
+    expect(stub.closed).toEqual([7]);
+    const error = (await caught(() => model.dequantize('w'))) as ConfigurationError;
+    expect(error.issues).toMatchObject([{ path: 'model', expected: 'an open model', received: 'a closed one' }]);
   });
   test('inspectCalibration, with a model and without', async () => {
     await inspectCalibration('c.jsonl', { modelPath: 'm', components: ['unet'] });

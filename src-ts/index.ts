@@ -1,5 +1,6 @@
 /** The public exports, and nothing else. */
 export { ArrowQuantV2, type ArrowQuantV2Options } from './arrow-quant-v2.js';
+export { type CompareOptions, compare } from './compare.js';
 export { DiffusionQuantConfig } from './config/diffusion-quant-config.js';
 export type {
   BitWidth,
@@ -18,6 +19,7 @@ export { type DiagnoseOptions, diagnose } from './diagnose/diagnose.js';
 export type { CheckStatus, DeviceStatus, Status, StatusCheck } from './diagnose/status.js';
 export * from './errors.js';
 export type { DiagnosticEvent, DiagnosticEventName, DiagnosticEvents } from './events.js';
+export { type ExportModelOptions, exportModel } from './export-model.js';
 export { type InspectOptions, inspect } from './inspect.js';
 export { type InspectCalibrationOptions, inspectCalibration } from './inspect-calibration.js';
 export { setLogLevel } from './log-level.js';
@@ -29,6 +31,12 @@ export {
   type ObservableLike,
   type ObservableResultLike,
 } from './metrics/instrument.js';
+export {
+  type OpenOptions,
+  openQuantizedModel,
+  QuantizedModel,
+  type RowRange,
+} from './open-quantized-model.js';
 export type { CallbackErrors, ProgressCallback, ProgressEvent } from './progress.js';
 export { type QuantizeOptions, quantize } from './quantize.js';
 export { type Mode, type QuantizeDiffusionModelOptions, quantizeDiffusionModel } from './quantize-diffusion-model.js';

@@ -22,12 +22,19 @@ export interface NativeTensor {
   readonly zeros?: Float32Array;
 }
 
+export interface NativeRows {
+  readonly outcome: string;
+  readonly values?: Float32Array;
+}
+
 /** What the addon exports; checked against the generated declarations by a test. */
 export interface NativeModule {
   readonly NativeJob: new (request: string) => NativeJob;
   version(): string;
   quantizeTensor(name: string, data: Float32Array, shape: number[], config: string): Promise<NativeTensor>;
   systemInfo(): string;
+  readRows(id: number, name: string, first: number, rows: number | undefined, path: string): Promise<NativeRows>;
+  closeModel(id: number): void;
   /** Stops the jobs of this thread and waits for them, two seconds at most. */
   stopJobs(): void;
   setLogLevel(level: string): string;
@@ -63,7 +70,16 @@ export async function loadNative(
 
 function isComplete(addon: unknown): addon is NativeModule {
   if (typeof addon !== 'object' || addon === null) return false;
-  const names = ['NativeJob', 'version', 'quantizeTensor', 'systemInfo', 'stopJobs', 'setLogLevel'] as const;
+  const names = [
+    'NativeJob',
+    'version',
+    'quantizeTensor',
+    'readRows',
+    'closeModel',
+    'systemInfo',
+    'stopJobs',
+    'setLogLevel',
+  ] as const;
   return names.every((name) => typeof (addon as Record<string, unknown>)[name] === 'function');
 }
 

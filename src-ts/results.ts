@@ -22,6 +22,8 @@ export interface LayerScheme {
   readonly scaleDtype: string;
   /** Values that were rotated together before they were encoded (Hadamard); null: none. */
   readonly rotation: number | null;
+  /** ggml's blocks, with layout `gguf`; `bits` is the width that they stand for. */
+  readonly blockType?: string;
 }
 
 /** How far decoded weights lie from the original ones, computed from the bytes that were written. */
@@ -211,6 +213,49 @@ export interface QualityReport {
   readonly unquantized: number;
   readonly warnings: readonly ReportWarning[];
   readonly callbackErrors?: CallbackErrors;
+}
+
+/** A layer of `compare`. */
+export type ComparedLayer = Omit<ValidatedLayer, 'passed'>;
+
+/** What `compare` resolves with. Sizes are those of the first model and the second. */
+export interface Comparison extends Omit<QualityReport, 'passed' | 'threshold' | 'failed' | 'layers' | 'unquantized'> {
+  /** Layers that differ, or hold codes. */
+  readonly layers: readonly ComparedLayer[];
+  /** Number of float weights that are equal. */
+  readonly equal: number;
+}
+
+/** What `exportModel` resolves with. */
+export interface ExportResult {
+  readonly exportedPath: string;
+  readonly layout: Exclude<Layout, 'auto'>;
+  /** Layers in codes. */
+  readonly layers: number;
+  /** Of the weight files that were read, and of those that were written. */
+  readonly sourceSizeMb: number;
+  readonly modelSizeMb: number;
+  /** The manifest of the run that made the codes; null where there is none. */
+  readonly report: Readonly<Record<string, unknown>> | null;
+  readonly warnings: readonly ReportWarning[];
+  readonly callbackErrors?: CallbackErrors;
+}
+
+/** A layer of an open model. */
+export interface OpenedLayer {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Of the tensor that holds its codes, or its values. */
+  readonly dtype: string;
+  /** The layout that decodes it; null for floats. */
+  readonly layout: Exclude<Layout, 'auto' | 'plain'> | null;
+  /** Bits of a code. */
+  readonly bits: number | null;
+  readonly groupSize: number | null;
+  readonly symmetric: boolean | null;
+  readonly rotation: number | null;
+  /** Bytes on disk × 8 / weights. */
+  readonly bitsPerWeight: number;
 }
 
 export interface InspectedLayer {

@@ -1,5 +1,5 @@
 /** A stand-in for the addon. Tests set what a job does and see what it was asked. */
-import type { NativeJob, NativeModule, NativeTensor } from '../../src-ts/native.js';
+import type { NativeJob, NativeModule, NativeRows, NativeTensor } from '../../src-ts/native.js';
 import { version } from '../../src-ts/version.js';
 
 export interface StubJob {
@@ -88,5 +88,15 @@ export class StubNative implements NativeModule {
   async quantizeTensor(name: string, _data: Float32Array, shape: number[], config: string): Promise<NativeTensor> {
     this.tensors.push({ name, shape, config: JSON.parse(config) });
     return this.tensor(name);
+  }
+  readonly reads: { id: number; name: string; first: number; rows: number | undefined }[] = [];
+  readonly closed: number[] = [];
+  rows: () => NativeRows = () => ({ outcome: JSON.stringify(success({})), values: new Float32Array(1) });
+  async readRows(id: number, name: string, first: number, rows: number | undefined): Promise<NativeRows> {
+    this.reads.push({ id, name, first, rows });
+    return this.rows();
+  }
+  closeModel(id: number): void {
+    this.closed.push(id);
   }
 }

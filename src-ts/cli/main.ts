@@ -2,9 +2,11 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
 import { addCalibrate } from './calibrate-command.js';
+import { addCompare } from './compare-command.js';
 import { addDoctor } from './doctor-command.js';
 import { exitCodeOf } from './exit-codes.js';
 import { addExplain } from './explain-command.js';
+import { addExport } from './export-command.js';
 import { addInspect } from './inspect-command.js';
 import { Output } from './output.js';
 import { addQuantize } from './quantize-command.js';
@@ -24,6 +26,7 @@ Examples:
   $ arrow-quant quantize ./FLUX.1-dev -o ./FLUX.1-dev-int4 --bit-width 4
   $ arrow-quant calibrate calibration.safetensors --model ./FLUX.1-dev
   $ arrow-quant validate ./FLUX.1-dev ./FLUX.1-dev-int4
+  $ arrow-quant export ./FLUX.1-dev-int4 -o ./FLUX.1-dev-decoded --layout plain
   $ arrow-quant explain AQ_VALIDATION_FAILED
   $ arrow-quant doctor
 
@@ -63,6 +66,7 @@ function createProgram(session: Session): Command {
     .exitOverride()
     // Usage errors are rendered like all others.
     .configureOutput({ outputError: () => undefined });
-  for (const add of [addQuantize, addInspect, addCalibrate, addValidate, addExplain, addDoctor]) add(program, session);
+  const commands = [addQuantize, addInspect, addCalibrate, addValidate, addCompare, addExport, addExplain, addDoctor];
+  for (const add of commands) add(program, session);
   return program;
 }

@@ -4,6 +4,7 @@ import { givenValues } from '../config/entries.js';
 import { IssueList } from '../config/issues.js';
 import type { QualityReport, ValidatedLayer } from '../results.js';
 import { type ValidateQualityOptions, validateQuality } from '../validate-quality.js';
+import { COMPARED_LAYERS, notShown, SHOWN_LAYERS, shownLayers } from './compared-layers.js';
 import { BELOW_THRESHOLD } from './exit-codes.js';
 import { addCommonFlags, addJobFlags, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
 import type { Session } from './main.js';
@@ -12,7 +13,6 @@ import { progressView } from './progress-view.js';
 import { withSignals } from './signals.js';
 import { megabytes, renderFacts, renderTable } from './table.js';
 
-const SHOWN_LAYERS = 10;
 const OPTIONS = ['minAccuracy', 'numThreads'] as const;
 const EXAMPLES = `
 Exits with 23 where a layer is below the threshold.
@@ -59,8 +59,7 @@ async function run(original: string, quantized: string, flags: ValidateFlags, se
 }
 
 function describe(report: QualityReport, withLayers: boolean): string[] {
-  const worstFirst = [...report.layers].sort((a, b) => a.cosine - b.cosine);
-  const shown = withLayers ? report.layers : worstFirst.slice(0, SHOWN_LAYERS);
+  const shown = shownLayers(report.layers, withLayers);
   const verdict = report.passed
     ? `passed: every layer reaches ${report.threshold}`
     : `failed: ${report.failed.length} of ${report.layers.length} layers below ${report.threshold}`;
@@ -75,19 +74,8 @@ function describe(report: QualityReport, withLayers: boolean): string[] {
     ]),
     '',
     ...renderTable(shown, LAYERS),
-    ...(shown.length < report.layers.length
-      ? [`… ${report.layers.length - shown.length} better ones; --layers shows all`]
-      : []),
+    ...notShown(report.layers, shown),
   ];
 }
 
-const LAYERS = [
-  { title: 'layer', text: (row: ValidatedLayer) => row.name },
-  { title: 'shape', text: (row: ValidatedLayer) => row.shape.join('×') },
-  { title: 'bits', align: 'right', text: (row: ValidatedLayer) => (row.bitWidth === null ? '-' : `${row.bitWidth}`) },
-  { title: 'cosine', align: 'right', text: (row: ValidatedLayer) => row.cosine.toFixed(6) },
-  { title: 'worst row', align: 'right', text: (row: ValidatedLayer) => row.worstRowCosine.toFixed(6) },
-  { title: 'SQNR dB', align: 'right', text: (row: ValidatedLayer) => row.sqnrDb.toFixed(2) },
-  { title: 'max error', align: 'right', text: (row: ValidatedLayer) => row.maxAbsError.toExponential(2) },
-  { title: '', text: (row: ValidatedLayer) => (row.passed ? '' : 'below') },
-] as const;
+const LAYERS = [...COMPARED_LAYERS, { title: '', text: (row: ValidatedLayer) => (row.passed ? '' : 'below') }] as const;

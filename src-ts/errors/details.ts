@@ -111,6 +111,8 @@ export interface ErrorDetails {
       | 'target-unreachable'
       | 'scale-overflow'
       | 'name-collision'
+      | 'not-quantized'
+      | 'would-round'
       | 'not-carried'
       | 'already-quantized';
   };

@@ -8,7 +8,7 @@ use aq_core::{Modality, Phase};
 use aq_io::TensorInfo;
 use aq_io::disk::DEFAULT_RETRIES;
 use aq_io::source::{self, Component};
-use aq_io::weights::parameters;
+use aq_io::weights::{parameters, weights};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -81,10 +81,6 @@ fn component(c: &Component) -> ComponentView {
     for (_, t) in c.tensors() {
         *dtypes.entry(t.dtype.name()).or_insert(0) += t.numel() as u64;
     }
-    let quantization = c.quantization.as_ref().map(|q| {
-        let bits = q.get("weights_dtype").and_then(Value::as_str).map(|d| d.trim_start_matches(|c: char| !c.is_ascii_digit()));
-        json!({"method": q.get("quant_method"), "bits": bits.and_then(|b| b.parse::<u32>().ok()), "groupSize": q.get("group_size")})
-    });
     ComponentView {
         name: c.name.clone(),
         class_name: c.class_name(),
@@ -93,9 +89,23 @@ fn component(c: &Component) -> ComponentView {
         bytes: c.bytes(),
         files: c.shards.iter().map(|s| json!({"name": s.file_name, "bytes": s.len, "tensors": s.header.tensors.len()})).collect(),
         dtypes,
-        quantization,
+        quantization: quantization(c),
         layers: c.tensors().filter_map(|(_, t)| layer(t)).collect(),
     }
+}
+
+/// By what a component is quantized, and how most of its weights are stored, where they can be decoded.
+fn quantization(c: &Component) -> Option<Value> {
+    let weights = weights(c).unwrap_or_default();
+    let mut schemes: BTreeMap<(u32, usize), (usize, &str)> = BTreeMap::new();
+    for (weight, coded) in weights.iter().filter_map(|w| Some((w, w.coded()?))) {
+        let key = (weight.bits().unwrap_or_default(), coded.spec.geometry.group);
+        schemes.entry(key).or_insert((0, coded.layout.name())).0 += coded.spec.geometry.numel();
+    }
+    let most = schemes.iter().max_by_key(|(_, (numel, _))| *numel);
+    let method = c.quantization.as_ref().map(|q| q.get("quant_method").cloned().unwrap_or_default());
+    let method = method.or_else(|| most.map(|(_, (_, layout))| json!(layout)))?;
+    Some(json!({"method": method, "bits": most.map(|((bits, _), _)| bits), "groupSize": most.map(|((_, group), _)| group)}))
 }
 
 fn layer(t: &TensorInfo) -> Option<LayerView> {

@@ -63,8 +63,8 @@ pub struct Validation {
 
 struct Pair<'a> {
     name: String,
-    original: Weight<'a>,
-    quantized: Weight<'a>,
+    original: (&'a Component, Weight),
+    quantized: (&'a Component, Weight),
     geometry: Geometry,
 }
 
@@ -83,7 +83,7 @@ pub fn validate(request: &ValidateRequest, control: &Arc<Control>) -> Result<Val
     control.enter(Phase::Validate)?;
     let sums =
         pool(request.num_threads)?.install(|| pairs.par_iter().map(|p| compare(p, control)).collect::<Result<Vec<_>, QuantError>>())?;
-    let base = pairs.iter().filter_map(|p| p.quantized.bits()).min().and_then(|b| BitWidth::try_from(u64::from(b)).ok());
+    let base = pairs.iter().filter_map(|p| p.quantized.1.bits()).min().and_then(|b| BitWidth::try_from(u64::from(b)).ok());
     let threshold = request.min_accuracy.unwrap_or_else(|| threshold(manifest.as_ref(), base));
     Ok(summary(&pairs, &sums, threshold, &original, &quantized, &compared))
 }
@@ -115,7 +115,7 @@ fn pairs<'a>(
             return Err(QuantError::ModelNotFound { path, what, referenced_by: Some(q.dir.clone()), source: None });
         };
         compared.push((o, *q));
-        let mut theirs: HashMap<String, Weight<'a>> = weights(q)?.into_iter().map(|w| (w.name.clone(), w)).collect();
+        let mut theirs: HashMap<String, Weight> = weights(q)?.into_iter().map(|w| (w.name.clone(), w)).collect();
         for ours in weights(o)? {
             let module = ours.name.strip_suffix(".weight").unwrap_or(&ours.name);
             let name = if chosen.len() > 1 { format!("{}/{module}", q.name) } else { module.to_owned() };
@@ -131,7 +131,7 @@ fn pairs<'a>(
                 return Err(mismatch(sizes(&theirs.shape)));
             }
             let geometry = Geometry::of(&ours.shape, 0).ok_or_else(|| mismatch(sizes(&theirs.shape)))?;
-            pairs.push(Pair { name, original: ours, quantized: theirs, geometry });
+            pairs.push(Pair { name, original: (o, ours), quantized: (q, theirs), geometry });
         }
     }
     if pairs.is_empty() {
@@ -153,8 +153,8 @@ fn compare(pair: &Pair<'_>, control: &Control) -> Result<(RowSums, f64), QuantEr
     let one = |&Block { first, rows }: &Block| {
         control.check()?;
         let (mut w, mut v) = (vec![0.0; rows * row], vec![0.0; rows * row]);
-        pair.original.read_rows(first, &mut w)?;
-        pair.quantized.read_rows(first, &mut v)?;
+        pair.original.1.read_rows(pair.original.0, first, &mut w)?;
+        pair.quantized.1.read_rows(pair.quantized.0, first, &mut v)?;
         control.progress.bytes(&pair.name, 4 * w.len() as u64);
         Ok(w.chunks_exact(row).zip(v.chunks_exact(row)).map(|(w, v)| RowSums::of(w, v)).collect())
     };
@@ -179,7 +179,7 @@ fn summary(
     let (mut layers, mut total, mut unquantized) = (Vec::new(), RowSums::default(), 0);
     let (mut weighted, mut weights) = (0.0, 0);
     for (pair, (sums, worst)) in pairs.iter().zip(sums) {
-        let bit_width = pair.quantized.bits();
+        let bit_width = pair.quantized.1.bits();
         // An equal float layer says nothing; one that differs was quantized and decoded.
         if bit_width.is_none() && sums.ee == 0.0 {
             unquantized += 1;
@@ -190,7 +190,7 @@ fn summary(
         weighted += figures.cosine * pair.geometry.numel() as f64;
         weights += pair.geometry.numel();
         let passed = figures.cosine >= threshold;
-        layers.push(ComparedLayer { name: pair.name.clone(), shape: pair.original.shape.clone(), bit_width, figures, passed });
+        layers.push(ComparedLayer { name: pair.name.clone(), shape: pair.original.1.shape.clone(), bit_width, figures, passed });
     }
     let failed: Vec<String> = layers.iter().filter(|l| !l.passed).map(|l| l.name.clone()).collect();
     let worst = layers.iter().min_by(|a, b| a.figures.cosine.total_cmp(&b.figures.cosine));

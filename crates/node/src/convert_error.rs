@@ -142,6 +142,8 @@ fn details(error: &QuantError) -> Value {
                 WorkFailure::TargetUnreachable { .. } => "target-unreachable",
                 WorkFailure::ScaleOverflow { .. } => "scale-overflow",
                 WorkFailure::NameCollision { .. } => "name-collision",
+                WorkFailure::NotQuantized => "not-quantized",
+                WorkFailure::WouldRound { .. } => "would-round",
                 WorkFailure::NotCarried { .. } => "not-carried",
                 WorkFailure::AlreadyQuantized { .. } => "already-quantized",
             },

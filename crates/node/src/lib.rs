@@ -10,6 +10,7 @@ mod convert_error;
 mod fault;
 mod job;
 mod log;
+mod open;
 mod progress;
 mod request;
 mod running;

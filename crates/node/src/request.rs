@@ -1,10 +1,14 @@
 //! What the facade asks for, and which engine function answers.
 
+use crate::open::keep;
+use aq_core::config::{Layout, PlainDtype};
 use aq_core::error::{ConfigIssue, ErrorCode};
 use aq_core::{GivenConfig, Modality, Mode};
 use aq_engine::calibration::{CalibrationRequest, summary};
+use aq_engine::export::{ExportRequest, export};
 use aq_engine::inspect::inspect;
 use aq_engine::job::{QuantizeRequest, quantize};
+use aq_engine::open::OpenModel;
 use aq_engine::tuning::Tuning;
 use aq_engine::validate::{ValidateRequest, validate};
 use aq_engine::{Control, QuantError};
@@ -36,6 +40,16 @@ pub enum Request {
         model_path: PathBuf,
         config: InspectConfig,
     },
+    OpenQuantizedModel {
+        job_id: String,
+        model_path: PathBuf,
+    },
+    ExportModel {
+        job_id: String,
+        model_path: PathBuf,
+        output_path: PathBuf,
+        config: ExportConfig,
+    },
     InspectCalibration {
         job_id: String,
         calibration_path: PathBuf,
@@ -55,6 +69,16 @@ pub struct ValidateConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InspectConfig {
     modality: Option<Modality>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportConfig {
+    layout: Layout,
+    plain_dtype: Option<PlainDtype>,
+    #[serde(default)]
+    overwrite: bool,
+    num_threads: Option<u64>,
 }
 
 /// What an error's context tells of the call.
@@ -92,6 +116,15 @@ impl Request {
                 model_path: text(original_path),
                 output_path: text(quantized_path),
             },
+            Self::OpenQuantizedModel { job_id, model_path } => {
+                Call { operation: "openQuantizedModel", job_id: Some(job_id.clone()), model_path: text(model_path), output_path: None }
+            }
+            Self::ExportModel { job_id, model_path, output_path, .. } => Call {
+                operation: "exportModel",
+                job_id: Some(job_id.clone()),
+                model_path: text(model_path),
+                output_path: text(output_path),
+            },
             Self::InspectCalibration { job_id, model_path, .. } => Call {
                 operation: "inspectCalibration",
                 job_id: Some(job_id.clone()),
@@ -125,6 +158,13 @@ impl Request {
             Self::InspectCalibration { calibration_path, model_path, config, .. } => {
                 let config = GivenConfig::from_value(config).map_err(QuantError::InvalidConfig)?;
                 to_value(&summary(&CalibrationRequest { calibration: calibration_path, model: model_path, config }, control)?)
+            }
+            Self::OpenQuantizedModel { model_path, .. } => Ok(keep(OpenModel::open(&model_path, control)?)),
+            Self::ExportModel { model_path, output_path, config, .. } => {
+                let ExportConfig { layout, plain_dtype, overwrite, num_threads } = config;
+                let num_threads = num_threads.unwrap_or(0).min(1024) as usize;
+                let request = ExportRequest { from: model_path, to: output_path, layout, plain_dtype, overwrite, num_threads };
+                to_value(&export(&request, control)?)
             }
             Self::Inspect { model_path, config, .. } => to_value(&inspect(&model_path, config.modality, control)?),
         }

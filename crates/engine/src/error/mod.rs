@@ -65,6 +65,15 @@ pub enum WorkFailure {
         /// The name both would have.
         name: String,
     },
+    /// There is nothing in codes.
+    NotQuantized,
+    /// Another layout would need other codes.
+    WouldRound {
+        /// The wanted layout.
+        layout: &'static str,
+        /// What it cannot hold as it is.
+        why: String,
+    },
     /// The layout has no place for a tensor.
     NotCarried {
         /// The tensor.

@@ -283,6 +283,14 @@ fn work(path: &Path, layer: Option<&str>, failure: &WorkFailure) -> Texts {
             format!("Quantization failed: {} and {} would both be written as {}.", visible(a), visible(b), visible(name)),
             "Rename one tensor or choose another layout.",
         ),
+        WorkFailure::NotQuantized => one(
+            format!("Quantization failed: {p} holds no quantized layer."),
+            "Quantize the model with the layout that is wanted; only what is in codes already is exported.",
+        ),
+        WorkFailure::WouldRound { layout, why } => one(
+            format!("Quantization failed: {} cannot go to layout {layout} as it is: {}.", visible(layer.unwrap_or_default()), visible(why)),
+            "Quantize the original with that layout instead: rounding codes once more would add a second error.",
+        ),
         WorkFailure::NotCarried { tensor, layout, why } => one(
             format!("Quantization failed: layout {layout} cannot carry {}: {}.", visible(tensor), visible(why)),
             "Choose another layout: 'plain' carries every model, 'sdnq' every model in safetensors.",

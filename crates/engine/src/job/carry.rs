@@ -3,8 +3,9 @@
 
 use super::blocks::LayerFiles;
 use super::context::JobContext;
+use crate::control::Control;
 use crate::error::{QuantError, WorkFailure};
-use crate::memory::resize;
+use crate::memory::{Memory, resize};
 use aq_core::config::NonFinitePolicy;
 use aq_io::TensorInfo;
 use aq_io::fault::{self, Effect, Site};
@@ -19,6 +20,17 @@ const CHUNK: usize = 1 << 20;
 /// The same; smaller pieces would not help a system without memory.
 const LEAST_CHUNK: usize = 1 << 12;
 
+/// What tensors are carried over with.
+#[derive(Clone, Copy)]
+pub struct Carrier<'a> {
+    /// Stop flag and progress.
+    pub control: &'a Control,
+    /// Memory in permits.
+    pub memory: &'a Memory,
+    /// What values that are not finite mean.
+    pub non_finite: NonFinitePolicy,
+}
+
 /// What a tensor becomes that is not quantized.
 pub fn carried(job: &JobContext<'_>, shard: &Shard, tensor: &TensorInfo) -> Result<OutTensor, QuantError> {
     job.layout.carry(tensor).map_err(|why| not_carried(job.layout, shard, tensor, why))
@@ -31,10 +43,10 @@ pub fn not_carried(layout: &dyn Layout, shard: &Shard, tensor: &TensorInfo, why:
 }
 
 /// Copies a tensor and returns the checksum of what was written; counts its bytes for `name` if given.
-pub fn copy(job: &JobContext<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Option<&str>) -> Result<u64, QuantError> {
+pub fn copy(job: &Carrier<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Option<&str>) -> Result<u64, QuantError> {
     let mut checksum = Xxh3::new();
     let t = files.tensor;
-    let check = t.dtype.is_float() && job.config.non_finite == NonFinitePolicy::Error;
+    let check = t.dtype.is_float() && job.non_finite == NonFinitePolicy::Error;
     let (from, to) = (t.dtype, placed.tensor.dtype);
     let (mut buffer, mut floats, mut converted) = (Vec::new(), Vec::new(), Vec::new());
     let (mut at, mut chunk) = (0, CHUNK);

@@ -1,5 +1,6 @@
 //! What every worker of a job needs to know.
 
+use super::carry::Carrier;
 use super::judge::Judge;
 use super::run::Prepared;
 use super::second::Recent;
@@ -51,12 +52,17 @@ pub struct JobContext<'a> {
 
 impl<'a> JobContext<'a> {
     /// For one job.
-    pub fn new(control: &'a Control, prepared: &'a Prepared, tables: Option<&'a Tables>) -> Self {
+    pub(super) fn new(control: &'a Control, prepared: &'a Prepared, tables: Option<&'a Tables>) -> Self {
         let Prepared { config, source, plan, layout, compute, memory, judge, tuning, .. } = prepared;
         let (failed, stopped_first) = (AtomicUsize::new(usize::MAX), AtomicBool::new(false));
         let span = tracing::Span::current();
         let (layout, judge, tuning, recent) = (*layout, judge.as_ref(), *tuning, Mutex::default());
         Self { control, config, source, plan, layout, compute, memory, judge, tables, span, tuning, recent, failed, stopped_first }
+    }
+
+    /// What tensors are carried over with.
+    pub const fn carrier(&self) -> Carrier<'_> {
+        Carrier { control: self.control, memory: self.memory, non_finite: self.config.non_finite }
     }
 
     /// Inputs made ready last.

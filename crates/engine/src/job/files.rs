@@ -1,6 +1,5 @@
 //! The files around the weights: configs with `quantization_config`, shard indexes, everything carried over.
 
-use super::layer::LayerEnd;
 use crate::control::Control;
 use crate::error::QuantError;
 use crate::plan::{ComponentPlan, Plan, TensorPlan};
@@ -15,6 +14,17 @@ pub fn json_bytes(value: &Value) -> Vec<u8> {
     let mut text = format!("{value:#}");
     text.push('\n');
     text.into_bytes()
+}
+
+const QUANTIZATION: &str = "quantization_config";
+
+/// A layer of the plan that is in the output.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// What it is stored as; `None`: as floats, after all.
+    pub spec: Option<LayerSpec>,
+    /// Where its tensors are.
+    pub placed: Vec<Placed>,
 }
 
 /// Folder of a component in the output, relative.
@@ -48,7 +58,7 @@ pub fn write_config(
     source: &Source,
     plan: &Plan,
     component: &ComponentPlan,
-    ends: &[LayerEnd],
+    written: &[Written],
     layout: &dyn Layout,
     staging: &Staging,
 ) -> Result<Option<PathBuf>, QuantError> {
@@ -56,23 +66,29 @@ pub fn write_config(
     let mut floats = component.floats.clone();
     for planned in component.shards.iter().flat_map(|s| &s.tensors) {
         let TensorPlan::Quantize(i) = planned else { continue };
-        match &ends[*i] {
-            LayerEnd::Done(done) => layers.push(done.spec.clone()),
-            LayerEnd::Kept(_) => floats.push(plan.layers[*i].spec.tensor.clone()),
+        match &written[*i].spec {
+            Some(spec) => layers.push(spec.clone()),
+            None => floats.push(plan.layers[*i].spec.tensor.clone()),
         }
     }
     let described = Described { base: &plan.base, layers: &layers, floats: &floats };
-    let Some(quantization) = layout.quantization_config(described) else { return Ok(None) };
+    let quantization = layout.quantization_config(described);
     let from = &source.components[component.component];
     let folder = folder(source, from);
     if let Some(config) = &from.config {
         let mut config = config.clone();
-        config.insert("quantization_config".into(), Value::Object(quantization));
+        match (quantization, config.contains_key(QUANTIZATION)) {
+            (Some(quantization), _) => drop(config.insert(QUANTIZATION.into(), Value::Object(quantization))),
+            (None, true) => drop(config.remove(QUANTIZATION)),
+            (None, false) => return Ok(None),
+        }
         staging.write(&folder.join("config.json"), &json_bytes(&Value::Object(config)))?;
         return Ok(Some(from.dir.join("config.json")));
     }
-    staging.write(&folder.join("quantization_config.json"), &json_bytes(&Value::Object(quantization)))?;
-    Ok(None)
+    if let Some(quantization) = quantization {
+        staging.write(&folder.join("quantization_config.json"), &json_bytes(&Value::Object(quantization)))?;
+    }
+    Ok(from.quantization.is_some().then(|| from.dir.join("quantization_config.json")))
 }
 
 /// The shard index, where the source has one.

@@ -1,14 +1,12 @@
 //! The end of the writing: shards put together, synced and hashed, and their indexes.
 
-use super::files;
-use super::layer::LayerEnd;
+use super::files::{self, Written};
 use super::manifest::WrittenFile;
-use super::tasks::OutputFile;
 use crate::control::Control;
 use crate::error::QuantError;
-use crate::plan::{Plan, TensorPlan};
+use crate::plan::{FilePlan, Plan, TensorPlan};
 use aq_io::layout::Layout;
-use aq_io::output::{Placed, Staging};
+use aq_io::output::{Placed, ShardWriter, Staging};
 use aq_io::source::Source;
 use rayon::prelude::*;
 
@@ -16,25 +14,22 @@ use rayon::prelude::*;
 pub fn finish(
     source: &Source,
     plan: &Plan,
-    output: Vec<OutputFile<'_>>,
-    ends: &[LayerEnd],
+    output: Vec<(FilePlan<'_>, ShardWriter, Vec<Vec<Placed>>)>,
+    layers: &[Written],
     layout: &dyn Layout,
     staging: &Staging,
     control: &Control,
 ) -> Result<Vec<WrittenFile>, QuantError> {
     let done: Vec<(usize, WrittenFile, String, Vec<Placed>)> = output
         .into_par_iter()
-        .map(|OutputFile { plan, writer, placed, .. }| {
+        .map(|(plan, writer, placed)| {
             let last: Vec<Placed> = plan
                 .tensors
                 .iter()
                 .zip(placed)
                 .flat_map(|(tensor, placed)| match tensor.plan {
-                    TensorPlan::Carry => placed,
-                    TensorPlan::Quantize(i) => match &ends[i] {
-                        LayerEnd::Done(d) => d.placed.clone(),
-                        LayerEnd::Kept(p) => vec![p.clone()],
-                    },
+                    TensorPlan::Carry | TensorPlan::Part => placed,
+                    TensorPlan::Quantize(i) => layers[i].placed.clone(),
                 })
                 .collect();
             let file = writer.finish(&last, || control.check())?;

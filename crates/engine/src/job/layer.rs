@@ -4,6 +4,7 @@ use super::blocks::{BlockEnd, Buffers, Encoding, LayerFiles, encode, row_blocks}
 use super::carry;
 use super::checksum::combine;
 use super::context::JobContext;
+use super::files::Written;
 use super::judge::Judged;
 use super::second;
 use super::tables::{Aside, table};
@@ -46,6 +47,15 @@ pub enum LayerEnd {
     Done(Box<LayerDone>),
     /// Holds values that are not finite, and the user wants such tensors kept.
     Kept(Placed),
+}
+
+impl From<&LayerEnd> for Written {
+    fn from(end: &LayerEnd) -> Self {
+        match end {
+            LayerEnd::Done(done) => Self { spec: Some(done.spec.clone()), placed: done.placed.clone() },
+            LayerEnd::Kept(placed) => Self { spec: None, placed: vec![placed.clone()] },
+        }
+    }
 }
 
 /// Sums of a layer, rows added in order.
@@ -193,7 +203,7 @@ fn keep(job: &JobContext<'_>, files: &LayerFiles<'_>) -> Result<(LayerEnd, u64),
     }
     let tensor = carry::carried(job, files.shard, files.tensor)?;
     let placed = files.writer.append(std::slice::from_ref(&tensor))?.remove(0);
-    let checksum = carry::copy(job, files, &placed, None)?;
+    let checksum = carry::copy(&job.carrier(), files, &placed, None)?;
     Ok((LayerEnd::Kept(placed), checksum))
 }
 

@@ -1,8 +1,9 @@
 //! `arrow-quant.json`: what was done, for programs. Free of time stamps, paths and thread counts: equal jobs give equal bytes.
 
 use super::files::json_bytes;
+use super::tables;
 use crate::error::QuantError;
-use aq_core::report::{QuantizeReport, Warning};
+use aq_core::report::{QuantizeReport, Warning, megabytes};
 use aq_io::output::Staging;
 use aq_io::source::Source;
 use aq_io::{Disk, MetadataProblem};
@@ -71,6 +72,23 @@ pub fn write(staging: &Staging, report: &QuantizeReport, files: &[WrittenFile]) 
         "warnings": warnings,
     });
     staging.write(Path::new(FILE), &json_bytes(&value))?;
+    Ok(())
+}
+
+/// Writes the manifest of an output that holds the codes of an earlier one: what that says of its layers holds here, too.
+pub fn exported(staging: &Staging, earlier: Option<&Map<String, Value>>, layout: &str, files: &[WrittenFile]) -> Result<(), QuantError> {
+    let mut map = earlier.cloned().unwrap_or_else(|| {
+        let new = json!({"format": FORMAT, "formatVersion": FORMAT_VERSION, "version": crate::VERSION});
+        new.as_object().cloned().unwrap_or_default()
+    });
+    map.insert("layout".into(), json!(layout));
+    let bytes: u64 = files.iter().map(|f| f.bytes).sum();
+    map.insert("modelSizeMb".into(), json!(megabytes(bytes)));
+    let beside = map.get("files").and_then(Value::as_array).into_iter().flatten();
+    let beside: Vec<Value> = beside.filter(|f| f["name"] == tables::FILE).cloned().collect();
+    let written = files.iter().map(|f| json!({"name": f.name, "bytes": f.bytes, "blake3": f.blake3}));
+    map.insert("files".into(), written.chain(beside).collect());
+    staging.write(Path::new(FILE), &json_bytes(&Value::Object(map)))?;
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! The job: open, plan, quantize, commit. No step goes back.
 
-mod before;
-mod blocks;
-mod carry;
+pub(crate) mod before;
+pub(crate) mod blocks;
+pub(crate) mod carry;
 mod checksum;
 mod context;
-mod files;
-mod finish;
+pub(crate) mod files;
+pub(crate) mod finish;
 mod journal;
 mod judge;
 mod layer;
@@ -17,7 +17,7 @@ mod report;
 mod rotation;
 mod run;
 mod second;
-mod tables;
+pub(crate) mod tables;
 mod target;
 mod tasks;
 
@@ -25,4 +25,5 @@ pub use blocks::{Block, ROW_STEP, row_blocks, working_set};
 pub use carry::{not_carried, unravel};
 pub use layer::figures;
 pub use pool::{pool, thread_count};
+pub(crate) use run::leftover;
 pub use run::{QuantizeRequest, quantize};

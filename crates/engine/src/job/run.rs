@@ -1,6 +1,7 @@
 //! A quantization job from the call to the renamed folder.
 
 use super::context::JobContext;
+use super::files::Written;
 use super::finish::finish;
 use super::journal::{Journal, identity};
 use super::judge::{Judge, Planned};
@@ -9,7 +10,7 @@ use super::pool::{pool, thread_count};
 use super::report::{ReportInput, report};
 use super::tables::Tables;
 use super::target::{self, Subject};
-use super::tasks::{encode_all, open_files, verified};
+use super::tasks::{OutputFile, encode_all, open_files, verified};
 use super::{before, files, manifest, quality};
 use crate::control::{Control, Limits};
 use crate::device::Compute;
@@ -95,7 +96,7 @@ fn discarded(control: &Control, staging: Staging, error: QuantError) -> QuantErr
     error
 }
 
-fn leftover(path: &Path) -> Warning {
+pub(crate) fn leftover(path: &Path) -> Warning {
     let path = path.to_string_lossy();
     let message = format!("{path} could not be removed and was left behind; the next job to this output removes it.");
     Warning { code: "AQ_WARN_LEFTOVER", message, details: json!({"path": path}) }
@@ -175,14 +176,16 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
     judge.map_or(Ok(()), Judge::check_unchanged)?;
 
     control.enter(Phase::Commit)?;
-    let mut written = pool.install(|| finish(source, plan, files, &ends, *layout, staging, control))?;
+    let layers: Vec<Written> = ends.iter().map(Written::from).collect();
+    let mut written =
+        pool.install(|| finish(source, plan, files.into_iter().map(OutputFile::parts).collect(), &layers, *layout, staging, control))?;
     let bytes = written.iter().map(|w| w.bytes).sum();
     if let Some((tables, judge)) = tables.as_ref().zip(judge) {
         written.extend(tables.write(staging, plan, &ends, judge, control)?);
     }
     let mut rewritten = Vec::new();
     for component in &plan.components {
-        rewritten.extend(files::write_config(source, plan, component, &ends, *layout, staging)?);
+        rewritten.extend(files::write_config(source, plan, component, &layers, *layout, staging)?);
     }
     files::carry_over(source, plan, staging, control, rewritten)?;
     let report = report(&ReportInput {

@@ -35,6 +35,13 @@ pub struct OutputFile<'a> {
     first_task: usize,
 }
 
+impl<'a> OutputFile<'a> {
+    /// What is left to do once its tensors are written.
+    pub fn parts(self) -> (FilePlan<'a>, ShardWriter, Vec<Vec<Placed>>) {
+        (self.plan, self.writer, self.placed)
+    }
+}
+
 /// What a task ends with: the layer's index and end, nothing for a tensor carried over.
 type TaskEnd = Result<Option<(usize, LayerEnd)>, QuantError>;
 
@@ -136,7 +143,7 @@ fn is_by_output(job: &JobContext<'_>, task: &Task<'_>) -> bool {
 fn name_of(job: &JobContext<'_>, task: &Task<'_>) -> String {
     match task.tensor.plan {
         TensorPlan::Quantize(i) => job.plan.layers[i].name.clone(),
-        TensorPlan::Carry => task.tensor.info.name.clone(),
+        TensorPlan::Carry | TensorPlan::Part => task.tensor.info.name.clone(),
     }
 }
 
@@ -144,8 +151,9 @@ fn run_task(job: &JobContext<'_>, task: &Task<'_>, index: usize, journal: &Journ
     let Task { file: OutputFile { writer, .. }, tensor, placed } = *task;
     let files = LayerFiles { shard: tensor.shard, tensor: tensor.info, writer };
     match tensor.plan {
+        TensorPlan::Part => Ok(None),
         TensorPlan::Carry => {
-            let checksum = carry::copy(job, &files, &placed[0], Some(&files.tensor.name))?;
+            let checksum = carry::copy(&job.carrier(), &files, &placed[0], Some(&files.tensor.name))?;
             writer.complete(&placed[0])?;
             journal.note(&Entry { task: index, checksum, made: Made::Carried })?;
             Ok(None)

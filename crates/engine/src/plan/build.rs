@@ -148,10 +148,7 @@ impl Builder<'_> {
             built.shards.push(shard_plan);
         }
         self.refuse_collisions(&built)?;
-        if self.component.is_transformers() && !all.contains("lm_head.weight") {
-            // Tied to the embedding, so absent from the files; the loader would make a quantized layer of it.
-            built.floats.push("lm_head.weight".into());
-        }
+        built.floats.extend(tied_head(self.component, all.iter().copied()));
         Ok(built)
     }
 
@@ -175,10 +172,7 @@ impl Builder<'_> {
                 TensorPlan::Quantize(self.plan.layers.len() - 1)
             }
             Err(why) => {
-                floats.push(tensor.name.clone());
-                let module = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name);
-                // The loader looks for what it has renamed the module to.
-                floats.extend(rules().renamed(module).map(|m| format!("{m}.weight")));
+                floats.extend(named_floats(&tensor.name));
                 self.plan.kept.push(KeptTensor { name: self.report_name(&tensor.name), why, bytes: tensor.len });
                 TensorPlan::Carry
             }
@@ -223,6 +217,18 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// What the loader must be told of a weight that stays in float: it looks for what it has renamed the module to, too.
+pub fn named_floats(tensor: &str) -> impl Iterator<Item = String> {
+    let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
+    [tensor.to_owned()].into_iter().chain(rules().renamed(module).map(|m| format!("{m}.weight")))
+}
+
+/// A head that is tied to the embedding and so absent from the files; the loader would make a quantized layer of it.
+pub fn tied_head<'t>(component: &Component, mut tensors: impl Iterator<Item = &'t str>) -> Option<String> {
+    const HEAD: &str = "lm_head.weight";
+    (component.is_transformers() && !tensors.any(|t| t == HEAD)).then(|| HEAD.into())
 }
 
 /// The layer under the scheme of the least width that the layout can carry, from the wanted one on; or why there is none.

@@ -4,7 +4,7 @@ mod build;
 mod names;
 mod select;
 
-pub use build::{fit_from, plan};
+pub use build::{fit_from, named_floats, plan, tied_head};
 
 use aq_core::{Modality, ResolvedConfig, Scheme};
 use aq_io::TensorInfo;
@@ -34,6 +34,8 @@ pub enum TensorPlan {
     Quantize(usize),
     /// Carried over unchanged.
     Carry,
+    /// Scales and the like of a layer in codes: the layer has them.
+    Part,
 }
 
 /// What happens to one weight file; indices are those of the source.
@@ -132,7 +134,11 @@ impl Plan {
             let planned_layers = shards.iter().flat_map(|s| &s.tensors);
             let layers: Vec<&LayerSpec> =
                 planned_layers.filter_map(|t| if let TensorPlan::Quantize(i) = t { Some(&self.layers[*i].spec) } else { None }).collect();
-            let name = layout.merged().map_or_else(|| first.file_name.clone(), |extension| first.merged_name(extension));
+            let name = match layout.merged() {
+                Some(extension) => first.merged_name(extension),
+                None if first.header.keys.is_some() => first.merged_name("safetensors"),
+                None => first.file_name.clone(),
+            };
             let container = layout.container(Origin { component, header: &first.header, layers: &layers });
             let of_shard = |s: &ShardPlan| {
                 let shard = &component.shards[s.shard];
@@ -152,6 +158,7 @@ impl Plan {
         match plan {
             TensorPlan::Carry => layout.carry(info).into_iter().collect(),
             TensorPlan::Quantize(i) => layout.tensors(&self.layers[i].spec),
+            TensorPlan::Part => vec![],
         }
     }
 

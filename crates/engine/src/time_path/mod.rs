@@ -140,7 +140,7 @@ impl Path {
 const fn index(tensor: &TensorPlan) -> Option<usize> {
     match tensor {
         TensorPlan::Quantize(i) => Some(*i),
-        TensorPlan::Carry => None,
+        TensorPlan::Carry | TensorPlan::Part => None,
     }
 }
 

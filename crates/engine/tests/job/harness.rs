@@ -125,7 +125,7 @@ pub fn decoded(path: &Path) -> BTreeMap<String, Decoded> {
     for component in &source.components {
         for weight in weights(component).expect("the weights can be decoded") {
             let mut values = vec![0.0; weight.shape.iter().product()];
-            weight.read_rows(0, &mut values).expect("the weights can be read");
+            weight.read_rows(component, 0, &mut values).expect("the weights can be read");
             let module = weight.name.strip_suffix(".weight").unwrap_or(&weight.name);
             let name = if component.name.is_empty() { module.to_owned() } else { format!("{}/{module}", component.name) };
             all.insert(name, (weight.shape.clone(), values, weight.bits()));

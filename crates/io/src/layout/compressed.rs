@@ -33,7 +33,7 @@ impl Layout for CompressedTensors {
         if layer.shape.len() != 2 {
             return Err("compressed-tensors packs linear layers only".into());
         }
-        Ok(layer.with_scheme(Scheme { zero: ZeroKind::None, ..layer.scheme }))
+        Ok(layer.with_scheme(Scheme { zero: ZeroKind::None, blocks: None, ..layer.scheme }))
     }
 
     fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor> {
@@ -66,20 +66,16 @@ impl Layout for CompressedTensors {
         from_f32(&rows.scales, scale_file_dtype(scheme.scale_dtype), &mut out[1]);
     }
 
-    fn read_rows(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, out: &mut [f32]) {
+    fn read_codes(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, into: &mut EncodedRows) -> bool {
         let (g, scheme) = (layer.geometry, layer.scheme);
-        let middle = f32::from(1u16 << (scheme.bits.bits() - 1));
-        let mut scales = vec![0.0; rows * g.groups()];
-        to_f32(bytes[1], scale_file_dtype(scheme.scale_dtype), &mut scales);
-        let mut codes = vec![0; g.channels];
+        into.resize(layer, rows);
         let packed = bytes[0].chunks_exact(row_bytes(g.channels, scheme.bits));
-        for ((packed, scales), out) in packed.zip(scales.chunks_exact(g.groups())).zip(out.chunks_exact_mut(g.channels)) {
-            unpack(&packed[..packed_len(g.channels, scheme.bits)], scheme.bits, &mut codes);
-            let groups = codes.chunks_exact(g.group).zip(out.chunks_exact_mut(g.group));
-            for ((codes, out), scale) in groups.zip(scales) {
-                codes.iter().zip(out).for_each(|(&q, v)| *v = (f32::from(q) - middle) * scale);
-            }
+        for (packed, codes) in packed.zip(into.codes.chunks_exact_mut(g.channels)) {
+            unpack(&packed[..packed_len(g.channels, scheme.bits)], scheme.bits, codes);
         }
+        to_f32(bytes[1], scale_file_dtype(scheme.scale_dtype), &mut into.scales);
+        into.zeros.fill(0.0);
+        true
     }
 
     fn quantization_config(&self, described: Described<'_>) -> Option<Map<String, Value>> {
@@ -88,19 +84,19 @@ impl Layout for CompressedTensors {
             let g = layer.geometry;
             groups.entry((layer.scheme.bits, g.group, g.groups() == 1)).or_default().push(layer.module());
         }
-        let group = |(i, ((bits, size, whole), modules)): (usize, ((BitWidth, usize, bool), Vec<&str>))| {
+        let mut list = Map::new();
+        for (i, ((bits, size, whole), modules)) in groups.into_iter().enumerate() {
             let (strategy, size) = if whole { ("channel", Value::Null) } else { ("group", json!(size)) };
             let weights = json!({"num_bits": bits.bits(), "type": "int", "symmetric": true, "strategy": strategy, "group_size": size});
             let group = json!({"targets": modules, "weights": weights, "input_activations": null, "output_activations": null});
-            (format!("group_{i}"), group)
-        };
-        let groups: Map<String, Value> = groups.into_iter().enumerate().map(group).collect();
+            list.insert(format!("group_{i}"), group);
+        }
         let ignore: Vec<&str> = described.floats.iter().map(|t| t.strip_suffix(".weight").unwrap_or(t)).collect();
         let config = json!({
             "quant_method": "compressed-tensors",
             "format": "pack-quantized",
             "quantization_status": "compressed",
-            "config_groups": groups,
+            "config_groups": list,
             "ignore": ignore,
         });
         config.as_object().cloned()

@@ -8,7 +8,6 @@ use crate::gguf::{Keys, id_of};
 use crate::header::TensorInfo;
 use crate::output::Container;
 use aq_core::{BitWidth, BlockType, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
-use aq_kernels::ggml::decode;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -118,10 +117,10 @@ impl Layout for Gguf {
         out[0].extend_from_slice(&rows.blocks);
     }
 
-    fn read_rows(&self, layer: &LayerSpec, bytes: &[&[u8]], _rows: usize, out: &mut [f32]) {
-        if let Some(kind) = layer.scheme.blocks {
-            decode(kind, bytes[0], out);
-        }
+    fn read_codes(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, into: &mut EncodedRows) -> bool {
+        into.resize(layer, rows);
+        into.blocks.copy_from_slice(bytes[0]);
+        true
     }
 
     fn quantization_config(&self, _described: Described<'_>) -> Option<Map<String, Value>> {

@@ -15,6 +15,8 @@ use crate::output::Container;
 use crate::source::Component;
 use aq_core::config::Layout as LayoutName;
 use aq_core::{Dtype, Geometry, Scheme};
+use aq_kernels::ggml::decode;
+use aq_kernels::{RowCodec, Tuning};
 use serde_json::{Map, Value};
 
 pub use compressed::CompressedTensors;
@@ -103,6 +105,34 @@ pub struct EncodedRows {
     pub blocks: Vec<u8>,
 }
 
+impl EncodedRows {
+    /// Room for some rows.
+    pub fn resize(&mut self, layer: &LayerSpec, rows: usize) {
+        let g = layer.geometry;
+        self.rows = rows;
+        if let Some(kind) = layer.scheme.blocks {
+            self.blocks.resize(rows * g.row() / kind.weights() * kind.bytes(), 0);
+        } else {
+            self.codes.resize(rows * g.row(), 0);
+            self.scales.resize(rows * g.scales_per_row(), 0.0);
+            self.zeros.resize(rows * g.scales_per_row(), 0.0);
+        }
+    }
+
+    /// Values of the rows, in source order.
+    pub fn decode(&self, layer: &LayerSpec, out: &mut [f32]) {
+        if let Some(kind) = layer.scheme.blocks {
+            return decode(kind, &self.blocks, out);
+        }
+        let g = layer.geometry;
+        let codec = RowCodec::new(g, layer.scheme, Tuning::default());
+        for (i, out) in out.chunks_exact_mut(g.row()).enumerate() {
+            let s = i * g.scales_per_row()..(i + 1) * g.scales_per_row();
+            codec.decode(&self.codes[i * g.row()..(i + 1) * g.row()], &self.scales[s.clone()], &self.zeros[s], out);
+        }
+    }
+}
+
 /// What a component's config must say of its weights.
 #[derive(Debug, Clone, Copy)]
 pub struct Described<'a> {
@@ -126,7 +156,7 @@ pub struct Origin<'a> {
 }
 
 /// A convention of names, shapes and metadata.
-pub trait Layout: Send + Sync {
+pub trait Layout: Send + Sync + std::fmt::Debug {
     /// The name in options and reports.
     fn name(&self) -> &'static str;
 
@@ -136,6 +166,11 @@ pub trait Layout: Send + Sync {
     /// Whether its loaders undo a rotation.
     fn rotates(&self) -> bool {
         false
+    }
+
+    /// Whether it holds codes, and not the values that they stand for.
+    fn holds_codes(&self) -> bool {
+        true
     }
 
     /// What a tensor that is not quantized becomes; or why it cannot be carried. Floats may change their type.
@@ -159,8 +194,16 @@ pub trait Layout: Send + Sync {
     /// Appends the bytes of some rows, one buffer for each of [`Layout::tensors`].
     fn write_rows(&self, layer: &LayerSpec, rows: &EncodedRows, out: &mut [Vec<u8>]);
 
+    /// Codes, scales and zeros (or blocks) from such bytes; false where the layout holds values instead.
+    fn read_codes(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, into: &mut EncodedRows) -> bool;
+
     /// Decodes rows from such bytes; `out` has `rows * row` elements, in source order.
-    fn read_rows(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, out: &mut [f32]);
+    fn read_rows(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, out: &mut [f32]) {
+        let mut encoded = EncodedRows::default();
+        if self.read_codes(layer, bytes, rows, &mut encoded) {
+            encoded.decode(layer, out);
+        }
+    }
 
     /// `quantization_config` of the component's config, if the layout needs one.
     fn quantization_config(&self, described: Described<'_>) -> Option<Map<String, Value>>;

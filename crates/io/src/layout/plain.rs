@@ -2,7 +2,6 @@
 
 use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor};
 use aq_kernels::convert::{from_f32, to_f32};
-use aq_kernels::{RowCodec, Tuning};
 use serde_json::{Map, Value};
 
 /// The plain layout.
@@ -16,6 +15,10 @@ impl Layout for Plain {
 
     fn fit(&self, layer: &LayerSpec) -> Result<LayerSpec, String> {
         Ok(layer.clone())
+    }
+
+    fn holds_codes(&self) -> bool {
+        false
     }
 
     fn rotates(&self) -> bool {
@@ -35,14 +38,13 @@ impl Layout for Plain {
     }
 
     fn write_rows(&self, layer: &LayerSpec, rows: &EncodedRows, out: &mut [Vec<u8>]) {
-        let g = layer.geometry;
-        let codec = RowCodec::new(g, layer.scheme, Tuning::default());
-        let mut row = vec![0.0; g.row()];
-        for i in 0..rows.rows {
-            let s = i * g.scales_per_row()..(i + 1) * g.scales_per_row();
-            codec.decode(&rows.codes[i * g.row()..(i + 1) * g.row()], &rows.scales[s.clone()], &rows.zeros[s], &mut row);
-            from_f32(&row, layer.dtype, &mut out[0]);
-        }
+        let mut values = vec![0.0; rows.rows * layer.geometry.row()];
+        rows.decode(layer, &mut values);
+        from_f32(&values, layer.dtype, &mut out[0]);
+    }
+
+    fn read_codes(&self, _layer: &LayerSpec, _bytes: &[&[u8]], _rows: usize, _into: &mut EncodedRows) -> bool {
+        false
     }
 
     fn read_rows(&self, layer: &LayerSpec, bytes: &[&[u8]], _rows: usize, out: &mut [f32]) {

@@ -6,10 +6,9 @@
 
 use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor};
 use crate::layout::sdnq_config;
-use aq_core::{BitWidth, Dtype, Geometry};
+use aq_core::{BitWidth, Dtype, Geometry, Scheme};
 use aq_kernels::convert::{from_f32, scale_file_dtype, to_f32};
 use aq_kernels::pack::{pack, packed_len, unpack};
-use aq_kernels::{RowCodec, Tuning};
 use serde_json::{Map, Value};
 
 /// The SDNQ layout.
@@ -24,11 +23,10 @@ impl Layout for Sdnq {
     fn fit(&self, layer: &LayerSpec) -> Result<LayerSpec, String> {
         // The packer views the whole tensor as bytes of 8/bits codes and pads nothing.
         let (weights, per_byte) = (layer.geometry.numel(), layer.scheme.bits.codes_per_byte());
-        if weights.is_multiple_of(per_byte) {
-            Ok(layer.clone())
-        } else {
-            Err(format!("its {weights} weights are not a multiple of {per_byte}"))
+        if !weights.is_multiple_of(per_byte) {
+            return Err(format!("its {weights} weights are not a multiple of {per_byte}"));
         }
+        Ok(layer.with_scheme(Scheme { blocks: None, ..layer.scheme }))
     }
 
     fn rotates(&self) -> bool {
@@ -81,25 +79,20 @@ impl Layout for Sdnq {
         }
     }
 
-    fn read_rows(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, out: &mut [f32]) {
-        let (g, scheme) = (layer.geometry, layer.scheme);
-        let mut codes = vec![0; rows * g.row()];
-        unpack(bytes[0], scheme.bits, &mut codes);
+    fn read_codes(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, into: &mut EncodedRows) -> bool {
+        let scheme = layer.scheme;
+        into.resize(layer, rows);
+        unpack(bytes[0], scheme.bits, &mut into.codes);
         if signed_bytes(layer) {
-            codes.iter_mut().for_each(|b| *b ^= 0x80);
+            into.codes.iter_mut().for_each(|b| *b ^= 0x80);
         }
         let dtype = scale_file_dtype(scheme.scale_dtype);
-        let mut scales = vec![0.0; rows * g.scales_per_row()];
-        let mut zeros = scales.clone();
-        to_f32(bytes[1], dtype, &mut scales);
-        if let Some(bytes) = bytes.get(2) {
-            to_f32(bytes, dtype, &mut zeros);
+        to_f32(bytes[1], dtype, &mut into.scales);
+        match bytes.get(2) {
+            Some(bytes) => to_f32(bytes, dtype, &mut into.zeros),
+            None => into.zeros.fill(0.0),
         }
-        let codec = RowCodec::new(g, scheme, Tuning::default());
-        for (i, out) in out.chunks_exact_mut(g.row()).enumerate() {
-            let s = i * g.scales_per_row()..(i + 1) * g.scales_per_row();
-            codec.decode(&codes[i * g.row()..(i + 1) * g.row()], &scales[s.clone()], &zeros[s], out);
-        }
+        true
     }
 
     fn quantization_config(&self, described: Described<'_>) -> Option<Map<String, Value>> {

@@ -176,6 +176,11 @@ impl Staging {
         self.found == Found::Resumed
     }
 
+    /// The door to the file system.
+    pub const fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
     /// Where the output will be.
     pub fn output(&self) -> &Path {
         &self.output

@@ -1,0 +1,186 @@
+//! From one layout to another: codes, scales and zeros as they are, or the values that they stand for. Nothing is rounded a second time.
+
+mod plan;
+
+use crate::control::Control;
+use crate::error::QuantError;
+use crate::job::blocks::{Block, LayerFiles, row_blocks, working_set};
+use crate::job::carry::{self, Carrier};
+use crate::job::files::{self, Written};
+use crate::job::finish::finish;
+use crate::job::manifest::WrittenFile;
+use crate::job::tables::FILE as TABLES;
+use crate::job::{before, manifest, pool, thread_count};
+use crate::memory::Memory;
+use crate::modality;
+use crate::plan::{FilePlan, PlannedTensor, TensorPlan};
+use aq_core::config::{Layout as LayoutName, NonFinitePolicy, PlainDtype};
+use aq_core::report::{Warning, megabytes};
+use aq_core::{Modality, Phase};
+use aq_io::disk::DEFAULT_RETRIES;
+use aq_io::layout::{EncodedRows, Layout, layout};
+use aq_io::output::{Existing, Placed, ShardWriter, Staging};
+use aq_io::source::{self, Shard, Source};
+use plan::ExportPlan;
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes that blocks of an export may take together.
+const MEMORY: u64 = 256 << 20;
+
+/// A model to be written in another layout.
+#[derive(Debug, Clone)]
+pub struct ExportRequest {
+    /// A model with layers in codes.
+    pub from: PathBuf,
+    /// The output folder.
+    pub to: PathBuf,
+    /// The layout to write.
+    pub layout: LayoutName,
+    /// Element type of decoded layers, with layout `plain`; F32 where not given.
+    pub plain_dtype: Option<PlainDtype>,
+    /// Replace an existing output.
+    pub overwrite: bool,
+    /// Worker threads; 0: as many as cores.
+    pub num_threads: usize,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportReport {
+    exported_path: String,
+    layout: &'static str,
+    layers: usize,
+    source_size_mb: f64,
+    model_size_mb: f64,
+    /// The manifest of the run that made the codes, where there is one.
+    report: Option<Map<String, Value>>,
+    warnings: Vec<Warning>,
+}
+
+/// Writes a quantized model in another layout.
+pub fn export(request: &ExportRequest, control: &Arc<Control>) -> Result<ExportReport, QuantError> {
+    control.enter(Phase::Open)?;
+    let disk = control.disk(DEFAULT_RETRIES);
+    let source = source::open(&disk, &request.from)?;
+    before::refuse_overlap(&disk, &request.to, &source)?;
+    let earlier = manifest::read(&disk, &source)?;
+    control.enter(Phase::Plan)?;
+    let layout = layout(request.layout);
+    let modality = modality::search(&source, None)?.found.map_or(Modality::Image, |f| f.modality);
+    let planned = plan::plan(request, &source, modality, layout)?;
+    before::check_space(&request.to, &source, &planned.plan, layout)?;
+    control.progress.plan(planned.plan.layers.len() as u64, planned.plan.bytes(&source));
+    let threads = pool(request.num_threads)?;
+    let memory = Memory::new(MEMORY, thread_count(request.num_threads));
+    let staging = Staging::create(&disk, &request.to, Existing { overwrite: request.overwrite, resume: false })?;
+    let job = Export { source: &source, planned: &planned, layout, control, memory: &memory };
+    let written = threads.install(|| job.write(&staging))?;
+    source.components.iter().flat_map(|c| &c.shards).try_for_each(Shard::check_unchanged)?;
+    let mut rewritten = Vec::new();
+    for component in &planned.plan.components {
+        rewritten.extend(files::write_config(&source, &planned.plan, component, &written.layers, layout, &staging)?);
+    }
+    files::carry_over(&source, &planned.plan, &staging, control, rewritten)?;
+    let tables = source.root.join(TABLES);
+    if disk.is_file(&tables)? {
+        staging.carry(&tables, Path::new(TABLES), false, || control.check())?;
+    }
+    manifest::exported(&staging, earlier.as_ref(), layout.name(), &written.files)?;
+    staging.seal()?;
+    control.point_of_no_return()?;
+    let mut warnings = Vec::new();
+    if let Some(left) = staging.commit()? {
+        warnings.push(crate::job::leftover(&left));
+    }
+    Ok(ExportReport {
+        exported_path: request.to.to_string_lossy().into_owned(),
+        layout: layout.name(),
+        layers: planned.plan.layers.len(),
+        source_size_mb: megabytes(planned.plan.bytes(&source)),
+        model_size_mb: megabytes(written.files.iter().map(|f| f.bytes).sum()),
+        report: earlier,
+        warnings,
+    })
+}
+
+struct Export<'a> {
+    source: &'a Source,
+    planned: &'a ExportPlan,
+    layout: &'static dyn Layout,
+    control: &'a Control,
+    memory: &'a Memory,
+}
+
+struct Output {
+    files: Vec<WrittenFile>,
+    layers: Vec<Written>,
+}
+
+impl Export<'_> {
+    fn write(&self, staging: &Staging) -> Result<Output, QuantError> {
+        self.control.enter(Phase::Quantize)?;
+        let disk = staging.disk();
+        let mut layers: Vec<Written> = vec![Written { spec: None, placed: vec![] }; self.planned.plan.layers.len()];
+        let mut outputs = Vec::new();
+        for file in self.planned.plan.files(self.source, self.layout) {
+            let folder = files::folder(self.source, &self.source.components[file.component]);
+            let (writer, flat) = ShardWriter::create(disk, &staging.path(&folder.join(&file.name))?, &file.container, &file.out())?;
+            let mut flat = flat.into_iter();
+            let placed: Vec<Vec<Placed>> = file.tensors.iter().map(|t| flat.by_ref().take(t.out.len()).collect()).collect();
+            self.tensors(&file, &writer, &placed)?;
+            for (tensor, placed) in file.tensors.iter().zip(&placed) {
+                if let TensorPlan::Quantize(i) = tensor.plan {
+                    layers[i] = Written { spec: Some(self.planned.plan.layers[i].spec.clone()), placed: placed.clone() };
+                }
+            }
+            outputs.push((file, writer, placed));
+        }
+        self.control.enter(Phase::Commit)?;
+        let files = finish(self.source, &self.planned.plan, outputs, &layers, self.layout, staging, self.control)?;
+        Ok(Output { files, layers })
+    }
+
+    fn tensors(&self, file: &FilePlan<'_>, writer: &ShardWriter, placed: &[Vec<Placed>]) -> Result<(), QuantError> {
+        file.tensors.par_iter().zip(placed).try_for_each(|(tensor, placed)| {
+            match tensor.plan {
+                TensorPlan::Part => return Ok(()),
+                TensorPlan::Quantize(i) => self.layer(i, tensor, writer, placed)?,
+                TensorPlan::Carry => {
+                    let files = LayerFiles { shard: tensor.shard, tensor: tensor.info, writer };
+                    let carrier = Carrier { control: self.control, memory: self.memory, non_finite: NonFinitePolicy::Keep };
+                    carry::copy(&carrier, &files, &placed[0], Some(&tensor.info.name))?;
+                }
+            }
+            Ok(placed.iter().try_for_each(|p| writer.complete(p))?)
+        })
+    }
+
+    /// One layer, block by block.
+    fn layer(&self, index: usize, tensor: &PlannedTensor<'_>, writer: &ShardWriter, placed: &[Placed]) -> Result<(), QuantError> {
+        let to = &self.planned.plan.layers[index].spec;
+        let (component, weight) = &self.planned.weights[index];
+        let component = &self.source.components[*component];
+        let Some(coded) = weight.coded() else { return Ok(()) };
+        row_blocks(to.geometry, 4).par_iter().try_for_each(|&Block { first, rows }| {
+            self.control.check()?;
+            let _permit = self.memory.acquire(rows as u64 * working_set(to.geometry, 4), self.control)?;
+            let bytes = coded.read(component, first, rows)?;
+            let mut encoded = EncodedRows::default();
+            coded.layout.read_codes(&coded.spec, &bytes.iter().map(Vec::as_slice).collect::<Vec<_>>(), rows, &mut encoded);
+            let mut out = vec![Vec::new(); placed.len()];
+            self.layout.write_rows(to, &encoded, &mut out);
+            for (placed, bytes) in placed.iter().zip(&out) {
+                writer.write(placed, placed.tensor.row_offset(first), bytes)?;
+            }
+            Ok::<(), QuantError>(())
+        })?;
+        self.control.progress.bytes(&tensor.info.name, weight.tensors(component).map(|(_, t)| t.len).sum());
+        self.control.progress.layer(&self.planned.plan.layers[index].name);
+        Ok(())
+    }
+}
