@@ -3,7 +3,9 @@
 Importing the loaders takes most of a minute on a slow machine: one process serves a whole run.
 Requests, each with "id" and "check": "open" of "original", "sdnq", "plain", "samples"?, "predict"?; "evaluate" of "original", "quantized";
 "time_tables" of "original", "plain", "calibration"; "time_path" of "original", "computed", for which "time_path_cases" lists models and "time_path_make" makes "name" in "folder";
-"gguf" of "original", "folder", "plain"?; "gguf_diffusers" of "original", "folder"; "gguf_self_test" of "original", "folder", "kind".
+"gguf" of "original", "folder", "plain"?; "gguf_diffusers" of "original", "folder"; "gguf_self_test" of "original", "folder", "kind";
+"compressed_tensors" and "compressed_tensors_self_test" of "original", "folder", "plain"; "compressed_tensors_same" of "first", "second";
+"compressed_tensors_make" of "folder".
 """
 import json
 import os
@@ -15,6 +17,7 @@ answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 
 import loading  # noqa: E402  sets the environment before torch is imported
+import compressed_tensors_files  # noqa: E402
 import evaluate  # noqa: E402
 import gguf_files  # noqa: E402
 import open_sdnq  # noqa: E402
@@ -23,7 +26,9 @@ import time_tables  # noqa: E402
 
 CHECKS = {"open": open_sdnq.check, "evaluate": evaluate.evaluate, "time_path": time_path.check, "time_path_cases": time_path.cases,
           "time_path_make": time_path.make, "time_tables": time_tables.check, "gguf": gguf_files.check,
-          "gguf_diffusers": gguf_files.check_diffusers, "gguf_self_test": gguf_files.self_test}
+          "gguf_diffusers": gguf_files.check_diffusers, "gguf_self_test": gguf_files.self_test,
+          "compressed_tensors": compressed_tensors_files.check, "compressed_tensors_self_test": compressed_tensors_files.self_test,
+          "compressed_tensors_same": compressed_tensors_files.same, "compressed_tensors_make": compressed_tensors_files.make_odd}
 
 
 def reply(value):

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Checker, pythonPath } from './checker.mjs';
+import { runCompressedTensors } from './compressed-tensors.mjs';
 import { runGgufFiles } from './gguf-files.mjs';
 import { matrixCases, runMatrix } from './matrix.mjs';
 import { TRAINED } from './models.mjs';
@@ -61,6 +62,7 @@ async function runAll(work) {
     await runTimePath({ work, checker, report, wanted });
     await runTimeTables({ work, quantizeDiffusionModel, checker, report, wanted });
     await runGgufFiles({ work, quantizeDiffusionModel, python, checker, report, wanted });
+    await runCompressedTensors({ work, quantizeDiffusionModel, checker, report, wanted });
   } finally {
     checker.stop();
   }

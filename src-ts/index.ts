@@ -7,6 +7,7 @@ export type {
   ConfigInput,
   DeploymentProfile,
   DiffusionQuantOptions,
+  GgufNames,
   GroupSize,
   Layout,
   LogLevel,

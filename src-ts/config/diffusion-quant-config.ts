@@ -18,6 +18,7 @@ import type {
   ConfigInput,
   DeploymentProfile,
   DiffusionQuantOptions,
+  GgufNames,
   GroupSize,
   Layout,
   LogLevel,
@@ -52,6 +53,7 @@ export class DiffusionQuantConfig implements DiffusionQuantOptions {
   declare readonly overwrite: boolean;
   declare readonly method: Method;
   declare readonly layout: Layout;
+  declare readonly ggufNames: GgufNames | undefined;
   declare readonly plainDtype: PlainDtype | undefined;
   declare readonly protectBlocks: 'auto' | 'none';
   declare readonly components: readonly string[] | undefined;

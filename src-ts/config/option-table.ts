@@ -132,6 +132,12 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
     hint: `'auto' writes what the model's own ecosystem loads; names are ${LAYOUTS.slice(1).join(', ')}.`,
     help: LAYOUTS.join(', '),
   },
+  ggufNames: {
+    text: 'string',
+    check: oneOf(['auto', 'diffusers', 'original'], "'auto', 'diffusers' or 'original'"),
+    hint: "It names the tensors of layout 'gguf'; 'original' is what ComfyUI and stable-diffusion.cpp want of FLUX, SD3 and others.",
+    help: 'auto, diffusers or original: names of the tensors, with layout gguf only',
+  },
   plainDtype: {
     text: 'string',
     check: oneOf(['source', 'f32', 'f16', 'bf16'], "'source', 'f32', 'f16' or 'bf16'"),

@@ -10,6 +10,8 @@ export type DeploymentProfile = 'edge' | 'local' | 'cloud';
 export type Layout = 'auto' | 'sdnq' | 'compressed-tensors' | 'gguf' | 'plain';
 export const LOG_LEVELS = ['off', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
+/** `original`: those of the checkpoint that a diffusers model came from, which ComfyUI and stable-diffusion.cpp know. */
+export type GgufNames = 'auto' | 'diffusers' | 'original';
 export type PlainDtype = 'source' | 'f32' | 'f16' | 'bf16';
 
 /** Every option is optional; the profile gives the defaults. An unknown key is an error. */
@@ -55,8 +57,14 @@ export interface DiffusionQuantOptions {
   readonly overwrite?: boolean | undefined;
   /** `rtn`: min/max rounding; `mse`: scale and zero searched. @defaultValue 'auto' */
   readonly method?: Method | undefined;
-  /** What is written: `sdnq` for diffusers and transformers, `plain` for any loader. @defaultValue 'auto' */
+  /**
+   * What is written: `sdnq` for diffusers, `compressed-tensors` for transformers and vLLM, `gguf` for diffusers, ComfyUI,
+   * stable-diffusion.cpp and llama.cpp, `plain` for any loader. `auto` is `compressed-tensors` for a transformers model, `gguf` for a model
+   * in a GGUF file, `sdnq` otherwise. @defaultValue 'auto'
+   */
   readonly layout?: Layout | undefined;
+  /** Names of the tensors, with layout `gguf` only; `auto` keeps those of the source. @defaultValue 'auto' */
+  readonly ggufNames?: GgufNames | undefined;
   /** Element type of decoded layers, with layout `plain` only; `f32` keeps the decoded values exactly. @defaultValue 'f32' */
   readonly plainDtype?: PlainDtype | undefined;
   /** One width more for the blocks that decide the worst step. @defaultValue 'auto' */

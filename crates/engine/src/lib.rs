@@ -14,6 +14,7 @@ pub mod job;
 pub mod ledger;
 pub mod memory;
 pub mod modality;
+pub mod names;
 pub mod open;
 pub mod plan;
 pub mod progress;

@@ -25,7 +25,7 @@ pub fn read_float_rows(
 }
 
 /// Where a tensor stands: its shard in the component, and its place in that shard's header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Index of the shard.
     pub shard: usize,

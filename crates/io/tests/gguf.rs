@@ -130,7 +130,7 @@ fn every_damage_has_its_name() {
     assert_eq!(defect(&file().tensor("b", F16, &[u64::MAX, 2], &[])), Defect::ArithmeticOverflow);
     assert_eq!(defect(&file().tensor("b", F32, &[1 << 40, 1 << 40], &[])), Defect::ArithmeticOverflow);
     assert_eq!(defect(&file().tensor("b", F32, &[1 << 40], &[])), Defect::OffsetRange);
-    assert_eq!(defect(&file().tensor("b", F32, &[1; 5], &[])), Defect::HeaderEntry);
+    assert_eq!(defect(&file().tensor("b", F32, &[1; 6], &[])), Defect::HeaderEntry);
     assert_eq!(defect(&file().tensor("b", Q4_K, &[2, 128], &[0; 144])), Defect::HeaderEntry);
     assert_eq!(defect(&file().key("k", 13, &[])), Defect::HeaderEntry);
     assert_eq!(defect(&file().key("k", 9, &[&9u32.to_le_bytes()[..], &1u64.to_le_bytes()].concat())), Defect::HeaderEntry);

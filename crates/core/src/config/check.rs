@@ -46,7 +46,7 @@ const fn coded(name: &'static str, kind: Kind, expected: &'static str, code: Err
 const BOOLEAN: &str = "true or false";
 
 /// In the order in which problems are told.
-const TABLE: [Row; 30] = [
+const TABLE: [Row; 31] = [
     coded("bitWidth", Kind::OneOfNumbers(&[2, 4, 8]), "2, 4, or 8", ErrorCode::InvalidBitWidth),
     coded("groupSize", Kind::OneOfNumbers(&[32, 64, 128, 256]), "32, 64, 128, or 256", ErrorCode::InvalidGroupSize),
     coded("numTimeGroups", Kind::Integer(1, 100), "an integer between 1 and 100", ErrorCode::InvalidTimeGroups),
@@ -66,6 +66,7 @@ const TABLE: [Row; 30] = [
     row("overwrite", Kind::Boolean, BOOLEAN),
     row("method", Kind::OneOf(&["auto", "rtn", "mse", "gptq"]), "'auto', 'rtn', 'mse' or 'gptq'"),
     row("layout", Kind::OneOf(&["auto", "sdnq", "compressed-tensors", "gguf", "plain"]), "'auto' or layout names"),
+    row("ggufNames", Kind::OneOf(&["auto", "diffusers", "original"]), "'auto', 'diffusers' or 'original'"),
     row("plainDtype", Kind::OneOf(&["source", "f32", "f16", "bf16"]), "'source', 'f32', 'f16' or 'bf16'"),
     row("protectBlocks", Kind::OneOf(&["auto", "none"]), "'auto' or 'none'"),
     row("components", Kind::Names, "an array of component names"),

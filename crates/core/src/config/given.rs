@@ -2,7 +2,7 @@
 
 use super::check::check;
 use super::profile::{Mode, Profile, ProfileDefaults};
-use super::resolved::{Device, Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};
+use super::resolved::{Device, GgufNames, Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};
 use crate::bits::BitWidth;
 use crate::error::{ConfigIssue, ErrorCode};
 use crate::modality::Modality;
@@ -34,6 +34,7 @@ pub struct GivenConfig {
     pub modality: Option<Modality>,
     pub layout: Option<String>,
     pub plain_dtype: Option<PlainDtype>,
+    pub gguf_names: Option<GgufNames>,
     pub protect_blocks: Option<Protect>,
     pub components: Option<Vec<String>>,
     pub skip_layers: Option<Vec<String>>,
@@ -76,6 +77,9 @@ impl GivenConfig {
         if self.plain_dtype.is_some() && layout != Layout::Plain {
             issues.push(ConfigIssue::text("plainDtype", "to be given only with layout 'plain'", layout.as_str()));
         }
+        if self.gguf_names.is_some() && !matches!(self.layout(), None | Some(Layout::Gguf)) {
+            issues.push(ConfigIssue::text("ggufNames", "to be given only with layout 'gguf'", layout.as_str()));
+        }
         if self.method == Some(MethodChoice::Gptq) && self.calibration.is_none() {
             issues.push(ConfigIssue::text("method", "'auto', 'rtn' or 'mse' without calibration", "gptq"));
         }
@@ -101,6 +105,7 @@ impl GivenConfig {
             fail_fast: self.fail_fast.unwrap_or(d.fail_fast),
             modality: self.modality,
             layout,
+            gguf_names: self.gguf_names.unwrap_or_default(),
             plain_dtype: (layout == Layout::Plain).then(|| self.plain_dtype.unwrap_or(PlainDtype::F32)),
             protect_blocks: self.protect_blocks.unwrap_or(Protect::Auto),
             components: self.components.clone(),

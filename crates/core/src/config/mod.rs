@@ -7,4 +7,4 @@ mod resolved;
 
 pub use given::GivenConfig;
 pub use profile::{Mode, Profile, ProfileDefaults};
-pub use resolved::{Device, Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};
+pub use resolved::{Device, GgufNames, Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};

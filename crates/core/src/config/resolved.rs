@@ -71,6 +71,27 @@ impl Layout {
     }
 }
 
+/// Names of the tensors in a GGUF file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GgufNames {
+    /// The source's own.
+    #[default]
+    Auto,
+    /// The same, said aloud.
+    Diffusers,
+    /// Those of the original checkpoint, which ComfyUI and stable-diffusion.cpp know.
+    Original,
+}
+
+impl GgufNames {
+    /// Whether nothing was said.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+    pub fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+}
+
 /// Element type of the `plain` layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -155,6 +176,9 @@ pub struct ResolvedConfig {
     pub modality: Option<Modality>,
     /// Layout to write.
     pub layout: Layout,
+    /// Names of the tensors, with layout `gguf`.
+    #[serde(skip_serializing_if = "GgufNames::is_auto")]
+    pub gguf_names: GgufNames,
     /// Element type of the `plain` layout; `None` with any other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plain_dtype: Option<PlainDtype>,

@@ -148,12 +148,11 @@ impl Export<'_> {
     fn tensors(&self, file: &FilePlan<'_>, writer: &ShardWriter, placed: &[Vec<Placed>]) -> Result<(), QuantError> {
         file.tensors.par_iter().zip(placed).try_for_each(|(tensor, placed)| {
             match tensor.plan {
-                TensorPlan::Part => return Ok(()),
                 TensorPlan::Quantize(i) => self.layer(i, tensor, writer, placed)?,
                 TensorPlan::Carry => {
-                    let files = LayerFiles { shard: tensor.shard, tensor: tensor.info, writer };
+                    let files = LayerFiles { source: &tensor.source, writer };
                     let carrier = Carrier { control: self.control, memory: self.memory, non_finite: NonFinitePolicy::Keep };
-                    carry::copy(&carrier, &files, &placed[0], Some(&tensor.info.name))?;
+                    carry::copy(&carrier, &files, &placed[0], Some(&tensor.source.info.name))?;
                 }
             }
             Ok(placed.iter().try_for_each(|p| writer.complete(p))?)
@@ -179,7 +178,7 @@ impl Export<'_> {
             }
             Ok::<(), QuantError>(())
         })?;
-        self.control.progress.bytes(&tensor.info.name, weight.tensors(component).map(|(_, t)| t.len).sum());
+        self.control.progress.bytes(&tensor.source.info.name, weight.tensors(component).map(|(_, t)| t.len).sum());
         self.control.progress.layer(&self.planned.plan.layers[index].name);
         Ok(())
     }

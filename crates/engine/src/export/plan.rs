@@ -3,14 +3,14 @@
 use super::ExportRequest;
 use crate::error::{QuantError, WorkFailure};
 use crate::job::not_carried;
-use crate::plan::{ComponentPlan, LayerPlan, Plan, ShardPlan, TensorPlan, named_floats, tied_head};
+use crate::plan::{ComponentPlan, LayerPlan, Plan, TensorPlan, Unit, named_floats, tied_head};
 use crate::rules::rules;
 use aq_core::config::PlainDtype;
 use aq_core::{Dtype, Modality, Scheme};
 use aq_io::layout::{LayerSpec, Layout};
 use aq_io::source::{Component, Source};
-use aq_io::weights::{Coded, Weight, weights};
-use std::collections::BTreeMap;
+use aq_io::weights::{Coded, Place, Weight, weights};
+use std::collections::{BTreeMap, HashMap};
 
 /// A plan with the weights that its layers are read from.
 pub struct ExportPlan {
@@ -68,11 +68,8 @@ impl ExportPlan {
         several: bool,
         target: &Target<'_>,
     ) -> Result<ComponentPlan, QuantError> {
-        let mut shards: Vec<ShardPlan> = (0..component.shards.len())
-            .map(|shard| ShardPlan { shard, tensors: vec![TensorPlan::Carry; component.shards[shard].header.tensors.len()] })
-            .collect();
         let names: Vec<String> = weights.iter().map(|w| w.name.clone()).collect();
-        let mut floats = Vec::new();
+        let (mut floats, mut of_layers) = (Vec::new(), HashMap::new());
         for weight in weights {
             let module = weight.name.strip_suffix(".weight").unwrap_or(&weight.name);
             let Some(coded) = weight.coded() else {
@@ -85,21 +82,30 @@ impl ExportPlan {
                 QuantError::QuantizationFailed { path: component.dir.clone(), layer: Some(name.clone()), failure }
             })?;
             let role = rules().role(module, spec.shape.len()).role.clone();
+            // The first of a layer's tensors stands for all of them.
             for (i, place) in weight.places().iter().enumerate() {
-                let plan = if i == 0 { TensorPlan::Quantize(self.weights.len()) } else { TensorPlan::Part };
-                shards[place.shard].tensors[place.tensor] = plan;
+                of_layers.insert(*place, (i == 0).then_some(self.weights.len()));
             }
             self.plan.layers.push(LayerPlan { name, spec, role, pinned: true, yields: false });
             self.weights.push((index, weight));
         }
-        for planned in &shards {
-            let shard = &component.shards[planned.shard];
-            for (tensor, _) in shard.header.tensors.iter().zip(&planned.tensors).filter(|(_, p)| **p == TensorPlan::Carry) {
-                target.layout.carry(tensor).map_err(|why| not_carried(target.layout, shard, tensor, why))?;
+        let mut units = Vec::new();
+        for (s, shard) in component.shards.iter().enumerate() {
+            for (t, tensor) in shard.header.tensors.iter().enumerate() {
+                let place = Place { shard: s, tensor: t };
+                let plan = match of_layers.get(&place) {
+                    Some(Some(layer)) => TensorPlan::Quantize(*layer),
+                    Some(None) => continue,
+                    None => {
+                        target.layout.carry(tensor).map_err(|why| not_carried(target.layout, shard, tensor, why))?;
+                        TensorPlan::Carry
+                    }
+                };
+                units.push(Unit::of(place, plan));
             }
         }
         floats.extend(tied_head(component, names.iter().map(String::as_str)));
-        Ok(ComponentPlan { component: index, shards, floats })
+        Ok(ComponentPlan { component: index, units, floats, architecture: None })
     }
 }
 

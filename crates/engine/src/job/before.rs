@@ -78,17 +78,15 @@ pub fn memory_limit_mb(given: &GivenConfig, resolved: u64) -> u64 {
 /// Fails when the widest row does not fit into the job's memory. Rows are never split: they have sums and a gain of their own.
 pub fn check_memory(plan: &Plan, source: &Source, memory: &Memory) -> Result<(), QuantError> {
     for component in &plan.components {
-        for planned in &component.shards {
-            let tensors = &source.components[component.component].shards[planned.shard].header.tensors;
-            for (tensor, planned) in tensors.iter().zip(&planned.tensors) {
-                let crate::plan::TensorPlan::Quantize(i) = planned else { continue };
-                let layer = &plan.layers[*i];
-                let rows = ROW_STEP.min(layer.spec.geometry.out) as u64;
-                let requested = working_set(layer.spec.geometry, tensor.dtype.size()) * rows;
-                if requested > memory.limit() {
-                    let (pool, cause, limit) = (Pool::Host, MemoryCause::Budget, memory.limit());
-                    return Err(QuantError::OutOfMemory { pool, cause, requested, limit, tensor: Some(layer.name.clone()) });
-                }
+        let from = &source.components[component.component];
+        for unit in &component.units {
+            let crate::plan::TensorPlan::Quantize(i) = unit.plan else { continue };
+            let (layer, place) = (&plan.layers[i], unit.members[0]);
+            let dtype = from.shards[place.shard].header.tensors[place.tensor].dtype;
+            let requested = working_set(layer.spec.geometry, dtype.size()) * ROW_STEP.min(layer.spec.geometry.out) as u64;
+            if requested > memory.limit() {
+                let (pool, cause, limit) = (Pool::Host, MemoryCause::Budget, memory.limit());
+                return Err(QuantError::OutOfMemory { pool, cause, requested, limit, tensor: Some(layer.name.clone()) });
             }
         }
     }

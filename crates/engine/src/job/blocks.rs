@@ -7,12 +7,10 @@ use crate::error::QuantError;
 use crate::memory::{LARGEST_BLOCK, Refused, resize, rows_of};
 use crate::time::{OutputSums, StepInputs, row_sums};
 use aq_core::Geometry;
-use aq_io::TensorInfo;
 use aq_io::fault::{self, Effect, Site};
 use aq_io::layout::{EncodedRows, LayerSpec, OutTensor};
 use aq_io::output::{Placed, ShardWriter};
-use aq_io::source::Shard;
-use aq_io::weights::read_float_rows;
+use aq_io::source::SourceTensor;
 use aq_kernels::convert::first_non_finite;
 use aq_kernels::second::Second;
 use aq_kernels::{RowFlags, RowSums, Scratch};
@@ -105,10 +103,8 @@ pub struct Encoding<'a> {
 
 /// Where a layer comes from and goes to.
 pub struct LayerFiles<'a> {
-    /// Source file.
-    pub shard: &'a Shard,
-    /// Source tensor.
-    pub tensor: &'a TensorInfo,
+    /// What it is read from.
+    pub source: &'a SourceTensor<'a>,
     /// Output file.
     pub writer: &'a ShardWriter,
 }
@@ -169,7 +165,7 @@ pub fn encode(
 ) -> Result<BlockEnd, QuantError> {
     let mut sums = BlockSums { rows: Vec::with_capacity(block.rows), outputs: vec![], flags: RowFlags::default(), checksum: 0 };
     let mut checksum = BlockChecksum::new(placed.len());
-    let per_row = working_set(encoding.spec.geometry, files.tensor.dtype.size());
+    let per_row = working_set(encoding.spec.geometry, files.source.info.dtype.size());
     let (mut first, end) = (block.first, block.first + block.rows);
     while first < end {
         job.control.check()?;
@@ -229,9 +225,8 @@ fn encode_part(
 
 /// As many bytes as a part has, [`READ_AHEAD`] bytes behind it, in whatever tensor of the file: blocks are worked on in file order.
 fn read_ahead(spec: &LayerSpec, files: &LayerFiles<'_>, part: Block) {
-    let row = (spec.geometry.row() * files.tensor.dtype.size()) as u64;
-    let ahead = |rows: usize| files.tensor.offset + rows as u64 * row + READ_AHEAD;
-    files.shard.read_ahead(ahead(part.first)..ahead(part.first + part.rows));
+    let row = (spec.geometry.row() * files.source.info.dtype.size()) as u64;
+    files.source.read_ahead(part.first as u64 * row, part.rows as u64 * row, READ_AHEAD);
 }
 
 /// Reads rows, encodes them and decodes what would be written.
@@ -244,10 +239,10 @@ fn code<'t>(
     b: &mut Buffers,
 ) -> Result<Part<Coded>, QuantError> {
     let g = spec.geometry;
-    if b.prepare(spec, tensors, part.rows, files.tensor.dtype.size()).is_err() {
+    if b.prepare(spec, tensors, part.rows, files.source.info.dtype.size()).is_err() {
         return Ok(Part::Refused);
     }
-    read_float_rows(files.shard, files.tensor, part.first, &mut b.weights, g.row(), &mut b.source)?;
+    files.source.read_rows(part.first, &mut b.weights, g.row(), &mut b.source)?;
     if first_non_finite(&b.weights).is_some() {
         return Ok(Part::NonFinite);
     }

@@ -11,7 +11,7 @@ use aq_io::TensorInfo;
 use aq_io::fault::{self, Effect, Site};
 use aq_io::layout::{Layout, OutTensor};
 use aq_io::output::Placed;
-use aq_io::source::Shard;
+use aq_io::source::{Shard, SourceTensor};
 use aq_kernels::convert::{all_finite, first_non_finite, from_f32, to_f32};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -32,8 +32,11 @@ pub struct Carrier<'a> {
 }
 
 /// What a tensor becomes that is not quantized.
-pub fn carried(job: &JobContext<'_>, shard: &Shard, tensor: &TensorInfo) -> Result<OutTensor, QuantError> {
-    job.layout.carry(tensor).map_err(|why| not_carried(job.layout, shard, tensor, why))
+pub fn carried(job: &JobContext<'_>, source: &SourceTensor<'_>) -> Result<OutTensor, QuantError> {
+    let failure = |why| WorkFailure::NotCarried { tensor: source.info.name.clone(), layout: job.layout.name(), why };
+    let error =
+        |why| QuantError::QuantizationFailed { path: source.path().into(), layer: Some(source.info.name.clone()), failure: failure(why) };
+    job.layout.carry(&source.info).map_err(error)
 }
 
 /// The error for a tensor that the layout has no place for.
@@ -45,7 +48,7 @@ pub fn not_carried(layout: &dyn Layout, shard: &Shard, tensor: &TensorInfo, why:
 /// Copies a tensor and returns the checksum of what was written; counts its bytes for `name` if given.
 pub fn copy(job: &Carrier<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Option<&str>) -> Result<u64, QuantError> {
     let mut checksum = Xxh3::new();
-    let t = files.tensor;
+    let t = &files.source.info;
     let check = t.dtype.is_float() && job.non_finite == NonFinitePolicy::Error;
     let (from, to) = (t.dtype, placed.tensor.dtype);
     let (mut buffer, mut floats, mut converted) = (Vec::new(), Vec::new(), Vec::new());
@@ -62,9 +65,9 @@ pub fn copy(job: &Carrier<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Op
             chunk = (chunk / 2).max(LEAST_CHUNK);
             continue;
         }
-        files.shard.read(&mut buffer, t.offset + at)?;
+        files.source.read(&mut buffer, at)?;
         if check && !all_finite(&buffer, from, &mut floats) {
-            return Err(non_finite(files.shard, t)?);
+            return Err(non_finite(files.source)?);
         }
         let written = if from == to {
             &buffer
@@ -72,7 +75,7 @@ pub fn copy(job: &Carrier<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Op
             floats.resize(values, 0.0);
             to_f32(&buffer, from, &mut floats);
             if check && first_non_finite(&floats).is_some() {
-                return Err(non_finite(files.shard, t)?); // a double that no single holds
+                return Err(non_finite(files.source)?); // a double that no single holds
             }
             converted.clear();
             from_f32(&floats, to, &mut converted);
@@ -89,13 +92,14 @@ pub fn copy(job: &Carrier<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Op
 }
 
 /// The error for a tensor with values that are not finite: where the first is, and how many there are.
-pub fn non_finite(shard: &Shard, t: &TensorInfo) -> Result<QuantError, QuantError> {
+pub fn non_finite(source: &SourceTensor<'_>) -> Result<QuantError, QuantError> {
+    let t = &source.info;
     let (mut first, mut count) = (None, 0);
     let (mut buffer, mut floats) = (Vec::new(), Vec::new());
     let mut at = 0;
     while at < t.len {
         buffer.resize(CHUNK.min((t.len - at) as usize), 0);
-        shard.read(&mut buffer, t.offset + at)?;
+        source.read(&mut buffer, at)?;
         floats.resize(buffer.len() / t.dtype.size(), 0.0);
         to_f32(&buffer, t.dtype, &mut floats);
         count += floats.iter().filter(|v| !v.is_finite()).count() as u64;
@@ -106,7 +110,7 @@ pub fn non_finite(shard: &Shard, t: &TensorInfo) -> Result<QuantError, QuantErro
     }
     let (flat, value) = first.unwrap_or((0, f32::NAN));
     let index = unravel(flat, &t.shape);
-    Ok(QuantError::NonFiniteWeights { path: shard.path.clone(), tensor: t.name.clone(), index, value, count })
+    Ok(QuantError::NonFiniteWeights { path: source.path().into(), tensor: t.name.clone(), index, value, count })
 }
 
 /// The index of a flat position in a shape.

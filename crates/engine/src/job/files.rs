@@ -64,11 +64,11 @@ pub fn write_config(
 ) -> Result<Option<PathBuf>, QuantError> {
     let mut layers: Vec<LayerSpec> = Vec::new();
     let mut floats = component.floats.clone();
-    for planned in component.shards.iter().flat_map(|s| &s.tensors) {
-        let TensorPlan::Quantize(i) = planned else { continue };
-        match &written[*i].spec {
+    for unit in &component.units {
+        let TensorPlan::Quantize(i) = unit.plan else { continue };
+        match &written[i].spec {
             Some(spec) => layers.push(spec.clone()),
-            None => floats.push(plan.layers[*i].spec.tensor.clone()),
+            None => floats.push(plan.layers[i].spec.tensor.clone()),
         }
     }
     let described = Described { base: &plan.base, layers: &layers, floats: &floats };

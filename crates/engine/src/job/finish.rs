@@ -28,7 +28,7 @@ pub fn finish(
                 .iter()
                 .zip(placed)
                 .flat_map(|(tensor, placed)| match tensor.plan {
-                    TensorPlan::Carry | TensorPlan::Part => placed,
+                    TensorPlan::Carry => placed,
                     TensorPlan::Quantize(i) => layers[i].placed.clone(),
                 })
                 .collect();

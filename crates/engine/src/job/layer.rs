@@ -98,12 +98,12 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
         }
         if let Some(group) = measured.flags.overflow {
             let failure = WorkFailure::ScaleOverflow { group, dtype: spec.scheme.scale_dtype.name() };
-            return Err(QuantError::QuantizationFailed { path: files.shard.path.clone(), layer: Some(layer.name.clone()), failure });
+            return Err(QuantError::QuantizationFailed { path: files.source.path().into(), layer: Some(layer.name.clone()), failure });
         }
         if !measured.sums.vv.is_finite() {
             // Only `plainDtype` can do this: a decoded value that the type of the output does not hold.
             let failure = WorkFailure::ScaleOverflow { group: 0, dtype: spec.dtype.name() };
-            return Err(QuantError::QuantizationFailed { path: files.shard.path.clone(), layer: Some(layer.name.clone()), failure });
+            return Err(QuantError::QuantizationFailed { path: files.source.path().into(), layer: Some(layer.name.clone()), failure });
         }
         let similarity = measured.judged.similarity();
         attempts.push(Attempt { bit_width: spec.scheme.bits, similarity });
@@ -153,8 +153,8 @@ fn attempt(
     first: bool,
 ) -> Result<Option<Measured>, QuantError> {
     let geometry = encoding.spec.geometry;
-    let blocks = row_blocks(geometry, files.tensor.dtype.size());
-    let bytes_per_row = (geometry.row() * files.tensor.dtype.size()) as u64;
+    let blocks = row_blocks(geometry, files.source.info.dtype.size());
+    let bytes_per_row = (geometry.row() * files.source.info.dtype.size()) as u64;
     let ends: Vec<Result<BlockEnd, QuantError>> = blocks
         .par_iter()
         .map_init(Buffers::default, |buffers, &block| {
@@ -199,9 +199,9 @@ pub fn figures(sums: &RowSums, worst_row_cosine: f64) -> Figures {
 /// Values that are not finite: an error with the first and their number, or the tensor as it is.
 fn keep(job: &JobContext<'_>, files: &LayerFiles<'_>) -> Result<(LayerEnd, u64), QuantError> {
     if job.config.non_finite == NonFinitePolicy::Error {
-        return Err(carry::non_finite(files.shard, files.tensor)?);
+        return Err(carry::non_finite(files.source)?);
     }
-    let tensor = carry::carried(job, files.shard, files.tensor)?;
+    let tensor = carry::carried(job, files.source)?;
     let placed = files.writer.append(std::slice::from_ref(&tensor))?.remove(0);
     let checksum = carry::copy(&job.carrier(), files, &placed, None)?;
     Ok((LayerEnd::Kept(placed), checksum))

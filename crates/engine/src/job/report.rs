@@ -163,9 +163,8 @@ fn raised(layer: &LayerReport, config: &ResolvedConfig) -> Option<Warning> {
 fn components(source: &Source, plan: &Plan) -> Vec<ComponentReport> {
     let one = |(i, c): (usize, &aq_io::source::Component)| {
         let planned = plan.components.iter().find(|p| p.component == i);
-        let layers = planned.map_or(0, |p| {
-            p.shards.iter().flat_map(|s| &s.tensors).filter(|t| matches!(t, crate::plan::TensorPlan::Quantize(_))).count() as u64
-        });
+        let layers =
+            planned.map_or(0, |p| p.units.iter().filter(|u| matches!(u.plan, crate::plan::TensorPlan::Quantize(_))).count() as u64);
         ComponentReport {
             name: c.name.clone(),
             class_name: c.class_name(),

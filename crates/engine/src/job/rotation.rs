@@ -57,7 +57,7 @@ fn measured(
     place: Block,
     b: &mut Buffers,
 ) -> Result<Option<Vec<RowSums>>, QuantError> {
-    let bytes = place.rows as u64 * working_set(spec.geometry, files.tensor.dtype.size());
+    let bytes = place.rows as u64 * working_set(spec.geometry, files.source.info.dtype.size());
     loop {
         job.control.check()?;
         let permit = job.memory.acquire(bytes, job.control)?;

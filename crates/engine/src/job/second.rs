@@ -231,7 +231,7 @@ fn measured(
     let (count, rows) = PLACES;
     let places: Vec<_> = rotation::places(spec.geometry.out, count, rows).collect();
     let of = |buffers: &mut Buffers, place: &Block| {
-        let bytes = place.rows as u64 * working_set(spec.geometry, files.tensor.dtype.size());
+        let bytes = place.rows as u64 * working_set(spec.geometry, files.source.info.dtype.size());
         let _permit = job.memory.acquire(bytes, job.control)?;
         match trial(job, &encoding, files, *place, buffers)? {
             Part::Encoded((_, flags)) if !flags.rotated_too_large => Ok(Some(buffers.output_error(inputs, spec.geometry.row()))),

@@ -18,10 +18,8 @@ use crate::tuning::Tuning;
 use aq_core::config::Protect;
 use aq_core::report::{TargetReport, TargetStep, megabytes};
 use aq_core::{BitWidth, GivenConfig, Method, Mode, ResolvedConfig};
-use aq_io::TensorInfo;
 use aq_io::layout::{EncodedRows, LayerSpec, Layout};
-use aq_io::source::{Shard, Source};
-use aq_io::weights::read_float_rows;
+use aq_io::source::{Source, SourceTensor};
 use aq_kernels::convert::first_non_finite;
 use aq_kernels::{RowSums, Scratch};
 use rayon::prelude::*;
@@ -288,17 +286,17 @@ impl Errors {
 
     /// On some rows of each layer that may be raised.
     fn measure(s: &Subject<'_>, plan: &Plan, judge: Option<&Judge>, tuning: Tuning, control: &Control) -> Result<Self, QuantError> {
-        let mut tensors: Vec<Option<(&Shard, &TensorInfo)>> = vec![None; plan.layers.len()];
+        let mut tensors: Vec<Option<SourceTensor<'_>>> = (0..plan.layers.len()).map(|_| None).collect();
         for t in plan.files(s.source, s.layout).into_iter().flat_map(|file| file.tensors) {
             if let TensorPlan::Quantize(i) = t.plan {
-                tensors[i] = Some((t.shard, t.info));
+                tensors[i] = Some(t.source);
             }
         }
         let of = |(index, layer): (usize, &LayerPlan)| {
             control.check()?;
-            let Some(place) = tensors[index].filter(|_| !layer.pinned && !layer.yields) else { return Ok([0.0; 3]) };
+            let Some(tensor) = tensors[index].as_ref().filter(|_| !layer.pinned && !layer.yields) else { return Ok([0.0; 3]) };
             let inputs = judge.map_or(Ok(None), |j| j.inputs(s.source, index))?.unwrap_or_default();
-            sampled(s.layout, &layer.spec, place, &inputs.judge, tuning)
+            sampled(s.layout, &layer.spec, tensor, &inputs.judge, tuning)
         };
         let found: Vec<Result<[f64; 3], QuantError>> = plan.layers.par_iter().enumerate().map(of).collect();
         Ok(Self(found.into_iter().collect::<Result<_, _>>()?))
@@ -313,7 +311,7 @@ fn place(bits: BitWidth) -> usize {
 fn sampled(
     layout: &dyn Layout,
     spec: &LayerSpec,
-    (shard, tensor): (&Shard, &TensorInfo),
+    tensor: &SourceTensor<'_>,
     inputs: &[StepInputs],
     tuning: Tuning,
 ) -> Result<[f64; 3], QuantError> {
@@ -322,7 +320,7 @@ fn sampled(
     let mut totals = [(0.0, 0.0); 3];
     for part in places(g.out, count, rows) {
         weights.resize(part.rows * g.row(), 0.0);
-        read_float_rows(shard, tensor, part.first, &mut weights, g.row(), &mut bytes)?;
+        tensor.read_rows(part.first, &mut weights, g.row(), &mut bytes)?;
         if first_non_finite(&weights).is_some() {
             continue; // which the encoding itself tells of
         }

@@ -143,17 +143,16 @@ fn is_by_output(job: &JobContext<'_>, task: &Task<'_>) -> bool {
 fn name_of(job: &JobContext<'_>, task: &Task<'_>) -> String {
     match task.tensor.plan {
         TensorPlan::Quantize(i) => job.plan.layers[i].name.clone(),
-        TensorPlan::Carry | TensorPlan::Part => task.tensor.info.name.clone(),
+        TensorPlan::Carry => task.tensor.source.info.name.clone(),
     }
 }
 
 fn run_task(job: &JobContext<'_>, task: &Task<'_>, index: usize, journal: &Journal) -> TaskEnd {
     let Task { file: OutputFile { writer, .. }, tensor, placed } = *task;
-    let files = LayerFiles { shard: tensor.shard, tensor: tensor.info, writer };
+    let files = LayerFiles { source: &tensor.source, writer };
     match tensor.plan {
-        TensorPlan::Part => Ok(None),
         TensorPlan::Carry => {
-            let checksum = carry::copy(&job.carrier(), &files, &placed[0], Some(&files.tensor.name))?;
+            let checksum = carry::copy(&job.carrier(), &files, &placed[0], Some(&files.source.info.name))?;
             writer.complete(&placed[0])?;
             journal.note(&Entry { task: index, checksum, made: Made::Carried })?;
             Ok(None)
@@ -190,7 +189,7 @@ fn reuse(job: &JobContext<'_>, task: &Task<'_>, i: usize, end: &LayerEnd) -> Tas
 }
 
 fn count(job: &JobContext<'_>, task: &Task<'_>) {
-    job.control.progress.bytes(&task.tensor.info.name, task.tensor.info.len);
+    job.control.progress.bytes(&task.tensor.source.info.name, task.tensor.source.info.len);
 }
 
 fn finished(job: &JobContext<'_>, i: usize, end: LayerEnd) -> TaskEnd {
@@ -229,7 +228,7 @@ pub fn verified(
                     carried[task] = reread.digest(p.position, p.tensor.len)? == Some(entry.checksum);
                 }
                 (TensorPlan::Quantize(i), Made::Kept(position)) => {
-                    let placed = Placed { tensor: carry::carried(job, tensor.shard, tensor.info)?, position: *position };
+                    let placed = Placed { tensor: carry::carried(job, &tensor.source)?, position: *position };
                     let len = placed.tensor.len;
                     if reread.digest(*position, len)? == Some(entry.checksum) && job.plan.layers.get(i).is_some() {
                         file.writer.reserve(*position + len);
@@ -238,7 +237,8 @@ pub fn verified(
                 }
                 (TensorPlan::Quantize(i), Made::Layer(made)) => {
                     if let Some(done) = layer_done(job, i, made)
-                        && reread.layer(&done.placed, &row_blocks(done.spec.geometry, tensor.info.dtype.size()))? == Some(entry.checksum)
+                        && reread.layer(&done.placed, &row_blocks(done.spec.geometry, tensor.source.info.dtype.size()))?
+                            == Some(entry.checksum)
                         && has_table(job, &done)?
                     {
                         done.placed.iter().for_each(|p| file.writer.reserve(p.position + p.tensor.len));

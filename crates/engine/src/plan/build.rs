@@ -1,17 +1,19 @@
 //! Putting the plan together, component by component.
 
 use super::select::{self, Candidate, Choice, Selector};
-use super::{ComponentPlan, KeptTensor, LayerPlan, Plan, ShardPlan, TensorPlan, base_scheme};
+use super::{ComponentPlan, KeptTensor, LayerPlan, Plan, TensorPlan, Unit, base_scheme};
 use crate::error::{QuantError, WorkFailure};
 use crate::job::not_carried;
 use crate::modality::Found;
+use crate::names::{Family, Op, Original, architectures, family};
 use crate::rules::{Action, Protected, rules};
 use aq_core::ResolvedConfig;
-use aq_core::config::PlainDtype;
+use aq_core::config::{GgufNames, PlainDtype};
 use aq_core::error::{ConfigIssue, ErrorCode};
 use aq_io::TensorInfo;
 use aq_io::layout::{LayerSpec, Layout};
 use aq_io::source::{Component, Shard, Source};
+use aq_io::weights::Place;
 use std::collections::{HashMap, HashSet};
 
 /// Plans a job; nothing is read beyond the headers.
@@ -133,19 +135,26 @@ impl Builder<'_> {
         } else {
             vec![Protected::No; modules.len()] // what decides the worst step is in what denoises
         };
-        let mut built = ComponentPlan { component: index, shards: vec![], floats: vec![] };
-        let mut at = 0;
-        for (i, shard) in self.component.shards.iter().enumerate() {
-            self.refuse_uncarried(shard)?;
-            let mut shard_plan = ShardPlan { shard: i, tensors: vec![] };
-            for tensor in &shard.header.tensors {
-                let fused = tensor.name.strip_suffix("out_proj.weight").is_some_and(|p| all.contains(&*format!("{p}in_proj_weight")));
-                let candidate = Candidate { component: &self.component.name, tensor, fused_attention: fused, protected: protected[at] };
-                let choice = selector.choose(&candidate);
-                shard_plan.tensors.push(self.tensor(tensor, choice, &mut built.floats));
-                at += 1;
-            }
-            built.shards.push(shard_plan);
+        let names = self.names()?;
+        let architecture = names.map(|n| n.architecture.as_str());
+        let mut built = ComponentPlan { component: index, units: vec![], floats: vec![], architecture };
+        let place_of = |(s, shard): (usize, &'_ Shard)| (0..shard.header.tensors.len()).map(move |tensor| Place { shard: s, tensor });
+        let places: Vec<Place> = self.component.shards.iter().enumerate().flat_map(place_of).collect();
+        let by_name: HashMap<&str, Place> = tensors.iter().map(|t| t.name.as_str()).zip(places.iter().copied()).collect();
+        let mut choices: HashMap<Place, Choice> = HashMap::new();
+        for ((tensor, place), protected) in tensors.iter().zip(&places).zip(protected) {
+            let fused = tensor.name.strip_suffix("out_proj.weight").is_some_and(|p| all.contains(&*format!("{p}in_proj_weight")));
+            let candidate = Candidate { component: &self.component.name, tensor, fused_attention: fused, protected };
+            choices.insert(*place, selector.choose(&candidate));
+        }
+        for (tensor, place) in tensors.iter().zip(places) {
+            let shard = &self.component.shards[place.shard];
+            let Some(mut unit) = self.unit(names, place, tensor, &by_name)? else { continue };
+            let source = unit.source(self.component).ok_or_else(|| self.misfit(shard, tensor))?;
+            self.layout.carry(&source.info).map_err(|why| not_carried(self.layout, shard, tensor, why))?;
+            let choice = joined(unit.members.iter().filter_map(|p| choices.get(p)));
+            unit.plan = self.tensor(&source.info, choice, &mut built.floats);
+            built.units.push(unit);
         }
         self.refuse_collisions(&built)?;
         built.floats.extend(tied_head(self.component, all.iter().copied()));
@@ -192,31 +201,78 @@ impl Builder<'_> {
         Ok((spec, pinned))
     }
 
-    /// What is not quantized must have a place in the layout, too: a file without some of its tensors is none.
-    fn refuse_uncarried(&self, shard: &Shard) -> Result<(), QuantError> {
-        for tensor in &shard.header.tensors {
-            if let Err(why) = self.layout.carry(tensor) {
-                return Err(not_carried(self.layout, shard, tensor, why));
-            }
+    /// The names that the tensors get, where these are not their own.
+    fn names(&self) -> Result<Option<&'static Family>, QuantError> {
+        if self.config.gguf_names != GgufNames::Original || !self.component.is_denoiser() {
+            return Ok(None);
         }
-        Ok(())
+        let class = self.component.class_name().unwrap_or_default();
+        let config = self.component.config.clone().unwrap_or_default();
+        family(&class, &config).map(Some).ok_or_else(|| {
+            let expected = format!("'diffusers' for {class}: original names are known for {}", architectures().join(", "));
+            QuantError::InvalidConfig(vec![ConfigIssue::text("ggufNames", &expected, "original")])
+        })
+    }
+
+    /// The tensor of the output that begins with this one; `None` where another does, or the original has none.
+    fn unit(
+        &self,
+        names: Option<&Family>,
+        place: Place,
+        tensor: &TensorInfo,
+        places: &HashMap<&str, Place>,
+    ) -> Result<Option<Unit>, QuantError> {
+        let whole = Unit::of(place, TensorPlan::Carry);
+        let Some(names) = names else { return Ok(Some(whole)) };
+        let shard = &self.component.shards[place.shard];
+        let refused = |why| not_carried(self.layout, shard, tensor, why);
+        let config = self.component.config.as_ref();
+        let found = names.original(&tensor.name, config.unwrap_or(&serde_json::Map::new())).map_err(refused)?;
+        let Some(Original { name, members, op }) = found else { return Ok(None) };
+        let missing = |member: &String| not_carried(self.layout, shard, tensor, format!("{member}, which belongs to it, is not there"));
+        let members = members.iter().map(|m| places.get(m.as_str()).copied().ok_or_else(|| missing(m))).collect::<Result<Vec<_>, _>>()?;
+        if members.first() != Some(&place) {
+            return Ok(None);
+        }
+        Ok(Some(Unit { members, swapped: op == Op::SwapHalves, name: Some(name), ..whole }))
+    }
+
+    fn misfit(&self, shard: &Shard, tensor: &TensorInfo) -> QuantError {
+        not_carried(self.layout, shard, tensor, "the tensors it is joined of have different types or rows".into())
     }
 
     /// Two tensors of one component must not get one name, in whatever shards they stand: loaders see one list.
     fn refuse_collisions(&self, built: &ComponentPlan) -> Result<(), QuantError> {
-        let mut owners: HashMap<String, &str> = HashMap::new();
+        let mut owners: HashMap<String, String> = HashMap::new();
         for file in self.plan.component_files(self.component, built, self.layout) {
-            for tensor in file.tensors {
-                for name in tensor.out.into_iter().map(|t| t.name) {
-                    if let Some(other) = owners.insert(name.clone(), &tensor.info.name) {
-                        let failure = WorkFailure::NameCollision { a: other.into(), b: tensor.info.name.clone(), name };
-                        return Err(QuantError::QuantizationFailed { path: tensor.shard.path.clone(), layer: None, failure });
+            for tensor in &file.tensors {
+                let info = &tensor.source.info;
+                for name in tensor.out.iter().map(|t| t.name.clone()) {
+                    if let Some(other) = owners.insert(name.clone(), info.name.clone()) {
+                        let failure = WorkFailure::NameCollision { a: other, b: info.name.clone(), name };
+                        return Err(QuantError::QuantizationFailed { path: tensor.source.path().into(), layer: None, failure });
                     }
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Tensors that become one have one scheme: the widest that is asked for, none where one of them is to stay as it is.
+fn joined<'c>(choices: impl Iterator<Item = &'c Choice>) -> Choice {
+    let mut all: Option<Choice> = None;
+    for choice in choices {
+        all = Some(match (all, choice.clone()) {
+            (None, choice) => choice,
+            (Some(Choice::Quantize { bits: a, pinned: p }), Choice::Quantize { bits: b, pinned: q }) => {
+                Choice::Quantize { bits: a.max(b), pinned: p || q }
+            }
+            (Some(Choice::Float(why)), _) | (_, Choice::Float(why)) => Choice::Float(why),
+            (Some(Choice::Carry), _) | (_, Choice::Carry) => Choice::Carry,
+        });
+    }
+    all.unwrap_or(Choice::Carry)
 }
 
 /// What the loader must be told of a weight that stays in float: it looks for what it has renamed the module to, too.

@@ -10,7 +10,8 @@ use aq_core::{Modality, ResolvedConfig, Scheme};
 use aq_io::TensorInfo;
 use aq_io::layout::{LayerSpec, Layout, Origin, OutTensor};
 use aq_io::output::Container;
-use aq_io::source::{Component, Shard, Source};
+use aq_io::source::{Component, Shard, Source, SourceTensor};
+use aq_io::weights::Place;
 
 /// A layer to be quantized.
 #[derive(Debug, Clone)]
@@ -27,24 +28,43 @@ pub struct LayerPlan {
     pub yields: bool,
 }
 
-/// What happens to one tensor of a shard.
+/// What happens to a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TensorPlan {
     /// Quantized: index into the plan's layers.
     Quantize(usize),
     /// Carried over unchanged.
     Carry,
-    /// Scales and the like of a layer in codes: the layer has them.
-    Part,
 }
 
-/// What happens to one weight file; indices are those of the source.
+/// A tensor of the output, and what it is made of.
 #[derive(Debug, Clone)]
-pub struct ShardPlan {
-    /// Index of the shard in its component.
-    pub shard: usize,
-    /// One entry per tensor of its header.
-    pub tensors: Vec<TensorPlan>,
+pub struct Unit {
+    /// The tensors of the source: one, or several that are joined by rows.
+    pub members: Vec<Place>,
+    /// The halves of its rows are exchanged.
+    pub swapped: bool,
+    /// Its name, where that is not the source's.
+    pub name: Option<String>,
+    /// What happens to it.
+    pub plan: TensorPlan,
+}
+
+impl Unit {
+    /// A tensor as it is in the source.
+    pub fn of(place: Place, plan: TensorPlan) -> Self {
+        Self { members: vec![place], swapped: false, name: None, plan }
+    }
+
+    /// The tensor with the places it is read from. `None` where its parts do not fit together, which the plan has refused.
+    pub fn source<'a>(&self, component: &'a Component) -> Option<SourceTensor<'a>> {
+        let tensor = |p: &Place| (&component.shards[p.shard], &component.shards[p.shard].header.tensors[p.tensor]);
+        match self.members.as_slice() {
+            [one] if self.swapped => SourceTensor::swapped(tensor(one).0, tensor(one).1),
+            [one] => Some(SourceTensor::one(tensor(one).0, tensor(one).1)),
+            several => SourceTensor::joined(&several.iter().map(tensor).collect::<Vec<_>>()),
+        }
+    }
 }
 
 /// What happens to one component that is quantized.
@@ -52,10 +72,12 @@ pub struct ShardPlan {
 pub struct ComponentPlan {
     /// Index of the component in the source.
     pub component: usize,
-    /// Its shards.
-    pub shards: Vec<ShardPlan>,
+    /// Its tensors, in the order of the source's headers.
+    pub units: Vec<Unit>,
     /// Weight tensors left in float, for the layout's config.
     pub floats: Vec<String>,
+    /// The architecture whose original names its tensors get.
+    pub architecture: Option<&'static str>,
 }
 
 /// A tensor that is left alone.
@@ -89,10 +111,8 @@ pub struct Plan {
 /// What becomes of a tensor in a planned file.
 #[derive(Debug)]
 pub struct PlannedTensor<'a> {
-    /// The file it is read from.
-    pub shard: &'a Shard,
-    /// The tensor.
-    pub info: &'a TensorInfo,
+    /// What it is read from.
+    pub source: SourceTensor<'a>,
     /// What happens to it.
     pub plan: TensorPlan,
     /// What it becomes.
@@ -125,41 +145,47 @@ impl Plan {
         self.components.iter().flat_map(|planned| self.component_files(&source.components[planned.component], planned, layout)).collect()
     }
 
-    /// Those of one component.
+    /// Those of one component: one, or one for each of the source.
     pub fn component_files<'a>(&self, component: &'a Component, planned: &ComponentPlan, layout: &dyn Layout) -> Vec<FilePlan<'a>> {
-        let all = planned.shards.as_slice();
-        let parts: Vec<&[ShardPlan]> = if layout.merged().is_some() { vec![all] } else { all.chunks(1).collect() };
-        let file = |shards: &[ShardPlan]| {
-            let first = component.shards.get(shards.first()?.shard)?;
-            let planned_layers = shards.iter().flat_map(|s| &s.tensors);
-            let layers: Vec<&LayerSpec> =
-                planned_layers.filter_map(|t| if let TensorPlan::Quantize(i) = t { Some(&self.layers[*i].spec) } else { None }).collect();
+        let all: Vec<&Unit> = planned.units.iter().collect();
+        let parts: Vec<Vec<&Unit>> = match layout.merged() {
+            Some(_) => vec![all],
+            None => (0..component.shards.len()).map(|s| all.iter().copied().filter(|u| u.members[0].shard == s).collect()).collect(),
+        };
+        let file = |(first, units): (&'a Shard, Vec<&Unit>)| {
+            let layer = |u: &&Unit| if let TensorPlan::Quantize(i) = u.plan { Some(&self.layers[i].spec) } else { None };
+            let layers: Vec<&LayerSpec> = units.iter().filter_map(layer).collect();
             let name = match layout.merged() {
                 Some(extension) => first.merged_name(extension),
                 None if first.header.keys.is_some() => first.merged_name("safetensors"),
                 None => first.file_name.clone(),
             };
-            let container = layout.container(Origin { component, header: &first.header, layers: &layers });
-            let of_shard = |s: &ShardPlan| {
-                let shard = &component.shards[s.shard];
-                let pairs = shard.header.tensors.iter().zip(s.tensors.clone());
-                pairs.map(move |(info, plan)| (shard, info, plan)).collect::<Vec<_>>()
+            let origin = Origin { component, header: &first.header, layers: &layers, architecture: planned.architecture };
+            let container = layout.container(origin);
+            let tensor = |u: &Unit| {
+                let source = u.source(component)?;
+                let out = self.out(u, &source.info, layout);
+                Some(PlannedTensor { source, plan: u.plan, out })
             };
-            let tensors = shards.iter().flat_map(of_shard);
-            let tensors =
-                tensors.map(|(shard, info, plan)| PlannedTensor { shard, info, plan, out: self.out(info, plan, layout) }).collect();
-            Some(FilePlan { component: planned.component, name, container, tensors })
+            FilePlan { component: planned.component, name, container, tensors: units.into_iter().filter_map(tensor).collect() }
         };
-        parts.into_iter().filter_map(file).collect()
+        component.shards.iter().zip(parts).map(file).collect()
     }
 
     /// What a tensor becomes. That it can be carried was seen when the plan was made.
-    fn out(&self, info: &TensorInfo, plan: TensorPlan, layout: &dyn Layout) -> Vec<OutTensor> {
-        match plan {
+    fn out(&self, unit: &Unit, info: &TensorInfo, layout: &dyn Layout) -> Vec<OutTensor> {
+        let out: Vec<OutTensor> = match unit.plan {
             TensorPlan::Carry => layout.carry(info).into_iter().collect(),
             TensorPlan::Quantize(i) => layout.tensors(&self.layers[i].spec),
-            TensorPlan::Part => vec![],
-        }
+        };
+        let Some(name) = &unit.name else { return out };
+        let module = |name: &str| name.strip_suffix(".weight").unwrap_or(name).to_owned();
+        let (from, to) = (module(&info.name), module(name));
+        let renamed = |mut t: OutTensor| {
+            t.name = if t.name == info.name { name.clone() } else { t.name.replacen(&from, &to, 1) };
+            t
+        };
+        out.into_iter().map(renamed).collect()
     }
 
     /// Source bytes of the weight files that are rewritten.

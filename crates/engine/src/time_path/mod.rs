@@ -8,7 +8,7 @@ mod compute;
 mod family;
 mod sinusoid;
 
-use crate::plan::{Plan, TensorPlan};
+use crate::plan::{Plan, TensorPlan, Unit};
 use crate::time::StepInputs;
 use aq_io::IoError;
 use aq_io::header::TensorInfo;
@@ -73,7 +73,7 @@ impl TimePath {
             let config = component.config.clone().unwrap_or_default();
             let Some(family) = family(&class, &config) else { continue };
             let tensors = Tensors::of(component);
-            let quantized: Vec<usize> = planned.shards.iter().flat_map(|s| &s.tensors).filter_map(index).collect();
+            let quantized: Vec<usize> = planned.units.iter().filter_map(index).collect();
             for (root, embedder) in tensors.embedders(family) {
                 let Some(path) = tensors.path(planned.component, family, &config, root, embedder) else { continue };
                 let driven = if family.is_whole(tensors.modules()) { family.driven(root) } else { Vec::new() };
@@ -137,10 +137,10 @@ impl Path {
     }
 }
 
-const fn index(tensor: &TensorPlan) -> Option<usize> {
-    match tensor {
-        TensorPlan::Quantize(i) => Some(*i),
-        TensorPlan::Carry | TensorPlan::Part => None,
+const fn index(unit: &Unit) -> Option<usize> {
+    match unit.plan {
+        TensorPlan::Quantize(i) => Some(i),
+        TensorPlan::Carry => None,
     }
 }
 

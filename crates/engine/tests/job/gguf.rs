@@ -156,7 +156,7 @@ fn a_gguf_file_keeps_its_keys_and_names() {
 fn tensors_without_a_place_are_told() {
     for (weights, name) in [
         (wide().tensor("mask", "U8", &[4], [1; 4]), "mask"),
-        (wide().f32("blocks.1.d.weight", &[2, 2, 2, 2, 2], &gauss(1, 32, 1)), "blocks.1.d.weight"),
+        (wide().f32("blocks.1.d.weight", &[2, 2, 2, 2, 1, 1], &gauss(1, 16, 1)), "blocks.1.d.weight"),
     ] {
         let error = Bench::new(&weights).fails(&json!({"layout": "gguf"}));
         let QuantError::QuantizationFailed { failure: WorkFailure::NotCarried { tensor, layout, .. }, .. } = &error else {
@@ -173,4 +173,97 @@ fn scales_that_a_half_does_not_hold() {
     w[700] = 3e38;
     let error = Bench::new(&SafetensorsFile::new().f32("blocks.1.a.weight", &[8, 256], &w)).fails(&json!({"layout": "gguf"}));
     assert!(matches!(&error, QuantError::QuantizationFailed { failure: WorkFailure::ScaleOverflow { dtype: "F16", .. }, .. }), "{error:?}");
+}
+
+/// A FLUX of one block each, small, in two shards that part q from k and v.
+fn flux() -> Bench {
+    let bench = Bench::empty();
+    std::fs::create_dir(bench.model()).expect("a folder can be made");
+    let linear = |file: SafetensorsFile, module: &str, out: usize, seed: u64| {
+        let file = file.f32(&format!("{module}.weight"), &[out, 256], &heavy(out, 256, seed));
+        file.f32(&format!("{module}.bias"), &[out], &gauss(1, out, seed))
+    };
+    let mut first = SafetensorsFile::new();
+    for (i, module) in ["x_embedder", "transformer_blocks.0.attn.to_q", "single_transformer_blocks.0.attn.to_q"].iter().enumerate() {
+        first = linear(first, module, 32, i as u64);
+    }
+    let mut second = SafetensorsFile::new();
+    for (i, part) in ["attn.to_k", "attn.to_v"].iter().enumerate() {
+        second = linear(second, &format!("transformer_blocks.0.{part}"), 32, 10 + i as u64);
+        second = linear(second, &format!("single_transformer_blocks.0.{part}"), 32, 20 + i as u64);
+    }
+    second = linear(second, "single_transformer_blocks.0.proj_mlp", 64, 30);
+    second = linear(second, "norm_out.linear", 6, 31);
+    second = second.f32("transformer_blocks.0.attn.norm_q.weight", &[16], &gauss(1, 16, 32));
+    model::sharded_component(&bench.model(), "FluxTransformer2DModel", &[first, second]);
+    bench
+}
+
+#[test]
+fn original_names_join_rows_and_exchange_halves() {
+    let bench = flux();
+    let report = bench.run("out", &json!({"layout": "gguf", "ggufNames": "original", "bitWidth": 4})).expect("the job succeeds");
+    let file = shard(&bench.out("out").join(GGUF));
+    let mut names: Vec<&str> = file.header.tensors.iter().map(|t| t.name.as_str()).collect();
+    names.sort_unstable();
+    let wanted = [
+        "double_blocks.0.img_attn.norm.query_norm.scale",
+        "double_blocks.0.img_attn.qkv.bias",
+        "double_blocks.0.img_attn.qkv.weight",
+        "final_layer.adaLN_modulation.1.bias",
+        "final_layer.adaLN_modulation.1.weight",
+        "img_in.bias",
+        "img_in.weight",
+        "single_blocks.0.linear1.bias",
+        "single_blocks.0.linear1.weight",
+    ];
+    assert_eq!(names, wanted);
+    assert_eq!(file.header.keys.as_ref().and_then(|k| k.text("general.architecture")), Some("flux"));
+    // Joined before they are encoded: blocks never cross a row, so each part's are those of the part alone.
+    let alone =
+        |kind, parts: &[(usize, u64)]| parts.iter().flat_map(|&(rows, seed)| blocks(kind, Method::Mse, &heavy(rows, 256, seed))).collect();
+    let kind = |name: &str| file.header.tensor(name).and_then(|t| if let Dtype::Blocks(kind) = t.dtype { Some(kind) } else { None });
+    let qkv = kind("double_blocks.0.img_attn.qkv.weight").expect("it is in blocks");
+    assert_eq!(bytes(&file, "double_blocks.0.img_attn.qkv.weight").1, alone(qkv, &[(32, 1), (32, 10), (32, 11)]) as Vec<u8>);
+    let linear1 = alone(BlockType::Q4K, &[(32, 2), (32, 20), (32, 21), (64, 30)]);
+    assert_eq!(bytes(&file, "single_blocks.0.linear1.weight"), (Dtype::Blocks(BlockType::Q4K), linear1));
+    assert_eq!(file.header.tensor("single_blocks.0.linear1.weight").map(|t| t.shape.clone()), Some(vec![160, 256]));
+    let floats = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let bias: Vec<f32> = [(32, 2), (32, 20), (32, 21), (64, 30)].iter().flat_map(|&(n, seed)| gauss(1, n, seed)).collect();
+    assert_eq!(bytes(&file, "single_blocks.0.linear1.bias"), (Dtype::F32, floats(&bias)));
+    let last = heavy(6, 256, 31);
+    assert_eq!(bytes(&file, "final_layer.adaLN_modulation.1.weight").1, floats(&[&last[3 * 256..], &last[..3 * 256]].concat()));
+    let last = gauss(1, 6, 31);
+    assert_eq!(bytes(&file, "final_layer.adaLN_modulation.1.bias").1, floats(&[&last[3..], &last[..3]].concat()));
+    let layers: Vec<&str> = report.layers.iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(layers, ["transformer_blocks.0.attn.to_q", "single_transformer_blocks.0.attn.to_q"]);
+    // What is asked for one of them holds for all.
+    let pinned = json!({"layout": "gguf", "ggufNames": "original", "layerBitWidths": {"transformer_blocks.0.attn.to_v": 8, "single_transformer_blocks.0.proj_mlp": 16}});
+    bench.run("pinned", &pinned).expect("the job succeeds");
+    let file = shard(&bench.out("pinned").join(GGUF));
+    assert_eq!(file.header.tensor("double_blocks.0.img_attn.qkv.weight").map(|t| t.dtype), Some(Dtype::Blocks(BlockType::Q8_0)));
+    assert_eq!(file.header.tensor("single_blocks.0.linear1.weight").map(|t| t.dtype), Some(Dtype::F32));
+}
+
+#[test]
+fn original_names_that_are_not_known_are_refused() {
+    let unknown = Bench::new(&wide()).fails(&json!({"layout": "gguf", "ggufNames": "original"}));
+    assert!(matches!(&unknown, QuantError::InvalidConfig(issues) if issues[0].path == "ggufNames"), "{unknown:?}");
+    let without = Bench::new(&wide()).fails(&json!({"layout": "sdnq", "ggufNames": "original"}));
+    assert!(matches!(&without, QuantError::InvalidConfig(issues) if issues[0].path == "ggufNames"), "{without:?}");
+    let foreign = |name: &str| {
+        let bench = Bench::empty();
+        std::fs::create_dir(bench.model()).expect("a folder can be made");
+        let file = SafetensorsFile::new().f32(name, &[32, 256], &heavy(32, 256, 1));
+        model::component(&bench.model(), "FluxTransformer2DModel", &file);
+        match bench.fails(&json!({"layout": "gguf", "ggufNames": "original"})) {
+            QuantError::QuantizationFailed { failure: WorkFailure::NotCarried { why, .. }, .. } => why,
+            other => unreachable!("{other:?}"),
+        }
+    };
+    assert_eq!(foreign("transformer_blocks.0.something.weight"), "its name is none that architecture flux has");
+    assert_eq!(
+        foreign("transformer_blocks.0.attn.to_q.weight"),
+        "transformer_blocks.0.attn.to_k.weight, which belongs to it, is not there"
+    );
 }

@@ -9,8 +9,8 @@ use crate::header::{Header, MOST_TENSORS, TensorInfo};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// `GGML_MAX_DIMS`.
-const MOST_DIMS: u32 = 4;
+/// ggml has four; files of video models have five for the patch embedding.
+const MOST_DIMS: u32 = 5;
 /// More than any model's; bounds the work that a hostile header can ask for.
 const MOST_KEYS: u64 = 100_000;
 /// A key: its length, type and value; a tensor: length of its name, number of dimensions, type and offset.

@@ -11,8 +11,8 @@ use aq_core::{BitWidth, BlockType, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// `GGML_MAX_DIMS`.
-const MOST_DIMS: usize = 4;
+/// ggml has four; the fifth is that of video models' patch embeddings, which ComfyUI-GGUF and stable-diffusion.cpp read.
+const MOST_DIMS: usize = 5;
 /// Tensors up to this size gain nothing from 16 bits; ComfyUI-GGUF keeps them in F32.
 const SMALL: usize = 1024;
 /// Of a file whose names are those of diffusers or transformers: no reader of GGUF has an architecture for these.
@@ -82,7 +82,7 @@ impl Layout for Gguf {
 
     fn container(&self, origin: Origin<'_>) -> Container {
         let mut keys = origin.header.keys.clone().unwrap_or_else(|| {
-            let mut keys = Keys::new(ARCHITECTURE);
+            let mut keys = Keys::new(origin.architecture.unwrap_or(ARCHITECTURE));
             if let Some(class) = origin.component.class_name() {
                 keys.set_text("general.name", &class);
             }

@@ -153,6 +153,8 @@ pub struct Origin<'a> {
     pub header: &'a Header,
     /// The layers that are planned for the file.
     pub layers: &'a [&'a LayerSpec],
+    /// The architecture whose original names the tensors have.
+    pub architecture: Option<&'static str>,
 }
 
 /// A convention of names, shapes and metadata.

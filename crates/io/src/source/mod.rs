@@ -6,6 +6,7 @@ mod component;
 mod discover;
 mod shard;
 mod shard_index;
+mod tensor;
 mod weight_files;
 
 pub use around::{Carried, LeftOut};
@@ -14,3 +15,4 @@ pub(crate) use classify::{extension, stat_regular};
 pub use component::Component;
 pub use discover::{Source, SourceKind, open};
 pub use shard::Shard;
+pub use tensor::SourceTensor;

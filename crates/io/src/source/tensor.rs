@@ -1,0 +1,98 @@
+//! A tensor as it is to be written: one of the source, rows of several joined, or one with its halves exchanged. It is read from where it
+//! stands, nothing is put together before.
+
+use super::shard::Shard;
+use crate::error::IoError;
+use crate::header::TensorInfo;
+use aq_kernels::convert::to_f32;
+use std::path::Path;
+
+#[derive(Debug, Clone, Copy)]
+struct Segment<'a> {
+    shard: &'a Shard,
+    /// In the shard's file.
+    offset: u64,
+    len: u64,
+}
+
+/// A tensor with the places that its bytes come from.
+#[derive(Debug, Clone)]
+pub struct SourceTensor<'a> {
+    /// Name of the first of them; type, shape and length of the whole.
+    pub info: TensorInfo,
+    segments: Vec<Segment<'a>>,
+}
+
+impl<'a> SourceTensor<'a> {
+    /// As it stands in a file.
+    pub fn one(shard: &'a Shard, info: &TensorInfo) -> Self {
+        let segments = vec![Segment { shard, offset: info.offset, len: info.len }];
+        Self { info: info.clone(), segments }
+    }
+
+    /// The rows of several one after the other; `None` unless they have one type and rows of one shape.
+    pub fn joined(parts: &[(&'a Shard, &TensorInfo)]) -> Option<Self> {
+        let ((_, first), rest) = parts.split_first()?;
+        let alike = |t: &TensorInfo| t.dtype == first.dtype && !t.shape.is_empty() && t.shape.get(1..) == first.shape.get(1..);
+        if !parts.iter().all(|(_, t)| alike(t)) {
+            return None;
+        }
+        let mut info = (*first).clone();
+        for (_, t) in rest {
+            info.shape[0] = info.shape[0].checked_add(t.shape[0])?;
+            info.len = info.len.checked_add(t.len)?;
+        }
+        let segments = parts.iter().map(|(shard, t)| Segment { shard, offset: t.offset, len: t.len }).collect();
+        Some(Self { info, segments })
+    }
+
+    /// The second half of the rows before the first; `None` where there are no halves.
+    pub fn swapped(shard: &'a Shard, info: &TensorInfo) -> Option<Self> {
+        let rows = *info.shape.first()?;
+        let len = info.len / 2;
+        let segment = |offset| Segment { shard, offset, len };
+        rows.is_multiple_of(2).then(|| Self { info: info.clone(), segments: vec![segment(info.offset + len), segment(info.offset)] })
+    }
+
+    /// The file it begins in.
+    pub fn path(&self) -> &'a Path {
+        &self.segments[0].shard.path
+    }
+
+    /// Reads bytes from `at` on.
+    pub fn read(&self, buffer: &mut [u8], at: u64) -> Result<(), IoError> {
+        let (mut done, mut start) = (0, 0);
+        for s in &self.segments {
+            let place = at + done as u64;
+            if place < start + s.len && done < buffer.len() {
+                let from = place - start;
+                let n = (s.len - from).min((buffer.len() - done) as u64) as usize;
+                s.shard.read(&mut buffer[done..done + n], s.offset + from)?;
+                done += n;
+            }
+            start += s.len;
+        }
+        Ok(())
+    }
+
+    /// Reads rows from `first` on, as many as `out` holds.
+    pub fn read_rows(&self, first: usize, out: &mut [f32], row: usize, bytes: &mut Vec<u8>) -> Result<(), IoError> {
+        let size = self.info.dtype.size();
+        bytes.resize(out.len() * size, 0);
+        self.read(bytes, (first * row * size) as u64)?;
+        to_f32(bytes, self.info.dtype, out);
+        Ok(())
+    }
+
+    /// Asks for bytes ahead of their reading: as many as stand at `at`, so many bytes behind them in the file.
+    pub fn read_ahead(&self, at: u64, len: u64, ahead: u64) {
+        let mut start = 0;
+        for s in &self.segments {
+            if at < start + s.len {
+                let from = s.offset + (at - start) + ahead;
+                return s.shard.read_ahead(from..from + len);
+            }
+            start += s.len;
+        }
+    }
+}
