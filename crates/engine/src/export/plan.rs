@@ -34,8 +34,10 @@ pub fn plan(request: &ExportRequest, source: &Source, modality: Modality, layout
         return Err(QuantError::QuantizationFailed { path: source.path.clone(), layer: None, failure });
     };
     let (several, modality_source) = (found.len() > 1, String::new());
-    let mut export =
-        ExportPlan { plan: Plan { modality, modality_source, base, layers: vec![], components: vec![], kept: vec![] }, weights: vec![] };
+    let mut export = ExportPlan {
+        plan: Plan { modality, modality_source, base, layers: vec![], components: vec![], kept: vec![], widened: vec![] },
+        weights: vec![],
+    };
     for (index, weights) in found {
         let component = &source.components[index];
         let planned = export.component(index, component, weights, several, &Target { request, layout })?;

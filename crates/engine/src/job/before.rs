@@ -18,6 +18,7 @@ use std::path::Path;
 /// Of the container's memory, a job takes this part where the option is not given: the rest is for Node and for others.
 const CONTAINER_PART: u64 = 4;
 const MB: u64 = 1 << 20;
+const MOST_NAMED: usize = 5;
 
 /// Writing into the model, or replacing a folder that holds it, would destroy the source.
 pub fn refuse_overlap(disk: &Disk, output: &Path, source: &Source) -> Result<(), QuantError> {
@@ -91,6 +92,14 @@ pub fn check_memory(plan: &Plan, source: &Source, memory: &Memory) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Layers that the layout has no codes of the wanted width for.
+pub fn widened(plan: &Plan, layout: &dyn Written) -> Option<Warning> {
+    let count = plan.widened.len();
+    let message = format!("{count} layer(s) get more bits than asked for: layout {} has none of that width for their rows.", layout.name());
+    let details = json!({"count": count, "layers": plan.widened.iter().take(MOST_NAMED).collect::<Vec<_>>()});
+    (count > 0).then_some(Warning { code: "AQ_WARN_LAYOUT_WIDTH", message, details })
 }
 
 /// What the user should know of the options and the input.

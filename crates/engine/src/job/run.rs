@@ -123,6 +123,7 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
     let subject = Subject { source: &source, found: &found, layout };
     let (config, mut plan) = target::widest(&subject, &given, request.mode, config)?;
     control.ledger.config(as_json(&config));
+    before::widened(&plan, layout).into_iter().for_each(|w| control.ledger.warn(w));
     control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
     tracing::debug!(layers = plan.layers.len(), bytes = plan.bytes(&source), "planned");
     let compute = Compute::choose(config.device, config.device_fallback)?;

@@ -29,6 +29,7 @@ pub fn plan(source: &Source, config: &ResolvedConfig, found: &Found, layout: &dy
         layers: vec![],
         components: vec![],
         kept: vec![],
+        widened: vec![],
     };
     let mut selector = Selector::new(config);
     let several = chosen.len() > 1;
@@ -167,6 +168,7 @@ impl Builder<'_> {
     }
 
     fn tensor(&mut self, tensor: &TensorInfo, choice: Choice, floats: &mut Vec<String>) -> TensorPlan {
+        let asked = if let Choice::Quantize { bits, .. } = &choice { Some(*bits) } else { None };
         let fitted = match choice {
             Choice::Carry => return TensorPlan::Carry,
             Choice::Float(why) => Err(why),
@@ -177,6 +179,9 @@ impl Builder<'_> {
                 let role = rules().role(spec.module(), spec.shape.len());
                 let yields = role.action == Action::Keep8 && role.yields && !pinned;
                 let (name, role) = (self.report_name(&tensor.name), role.role.clone());
+                if matches!(asked, Some(asked) if spec.scheme.bits > asked) {
+                    self.plan.widened.push(name.clone());
+                }
                 self.plan.layers.push(LayerPlan { name, spec, role, pinned, yields });
                 TensorPlan::Quantize(self.plan.layers.len() - 1)
             }

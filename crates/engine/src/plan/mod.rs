@@ -106,6 +106,8 @@ pub struct Plan {
     pub components: Vec<ComponentPlan>,
     /// Weights left alone.
     pub kept: Vec<KeptTensor>,
+    /// Layers that got more bits than asked for, since the layout has none of that width for their rows.
+    pub widened: Vec<String>,
 }
 
 /// What becomes of a tensor in a planned file.

@@ -155,7 +155,7 @@ fn plain_output_is_accepted_with_a_warning() {
     let config: Value = bench.json("plain/config.json");
     assert!(config.get("quantization_config").is_none() && config["_class_name"] == CLASS);
     let second = bench.run_on(&bench.out("plain"), "again", &json!({"bitWidth": 4})).unwrap();
-    assert_eq!(warnings(&second), ["AQ_WARN_PLAIN_INPUT"]);
+    assert_eq!(warnings(&second), ["AQ_WARN_PLAIN_INPUT", "AQ_WARN_LAYOUT_WIDTH"]);
     assert!(layer(&second, "transformer_blocks.2.conv").figures.cosine > 0.99);
     assert_eq!(bench.json("again/arrow-quant.json")["layout"], "sdnq", "the manifest is that of the second job");
 }

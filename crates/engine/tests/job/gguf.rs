@@ -56,6 +56,8 @@ fn layers_become_blocks_of_their_width() {
             assert_eq!((scheme.block_type, scheme.method, scheme.stored_group_size), (Some(kind), Method::Mse, kind.group()));
             assert!((layer(&report, name).bits_per_weight - kind.bytes() as f64 * 8.0 / kind.weights() as f64).abs() < 1e-12);
         }
+        let widened = report.warnings.iter().find(|w| w.code == "AQ_WARN_LAYOUT_WIDTH").map(|w| w.details.clone());
+        assert_eq!(widened, (bits == 2).then(|| json!({"count": 1, "layers": ["blocks.1.b"]})));
         assert_eq!(why(&report, "blocks.1.c"), "no block type of 8 bits fills rows of 100 weights");
         // Values as they are, in types that every reader takes.
         assert_eq!(bytes(&file, "blocks.1.c.bias"), (Dtype::F32, [0, 0, 0x80, 0x3f].repeat(8)));

@@ -79,14 +79,15 @@ impl Layout for CompressedTensors {
     }
 
     fn quantization_config(&self, described: Described<'_>) -> Option<Map<String, Value>> {
-        let mut groups: BTreeMap<(BitWidth, usize, bool), Vec<&str>> = BTreeMap::new();
+        let mut groups: BTreeMap<(BitWidth, Option<usize>), Vec<&str>> = BTreeMap::new();
         for layer in described.layers {
             let g = layer.geometry;
-            groups.entry((layer.scheme.bits, g.group, g.groups() == 1)).or_default().push(layer.module());
+            let size = (g.groups() > 1).then_some(g.group);
+            groups.entry((layer.scheme.bits, size)).or_default().push(layer.module());
         }
         let mut list = Map::new();
-        for (i, ((bits, size, whole), modules)) in groups.into_iter().enumerate() {
-            let (strategy, size) = if whole { ("channel", Value::Null) } else { ("group", json!(size)) };
+        for (i, ((bits, size), modules)) in groups.into_iter().enumerate() {
+            let strategy = if size.is_some() { "group" } else { "channel" };
             let weights = json!({"num_bits": bits.bits(), "type": "int", "symmetric": true, "strategy": strategy, "group_size": size});
             let group = json!({"targets": modules, "weights": weights, "input_activations": null, "output_activations": null});
             list.insert(format!("group_{i}"), group);
