@@ -13,6 +13,10 @@ pub enum Dtype {
     F16,
     /// bfloat16: the upper half of an IEEE single.
     Bf16,
+    /// Eight bits, four of them exponent, no infinities (`F8_E4M3`, the "fn" variant). Read only.
+    F8E4m3,
+    /// Eight bits, five of them exponent: the upper half of an IEEE half. Read only.
+    F8E5m2,
     /// Integers and booleans: carried over unchanged, never quantized. Holds the format's own name and the bytes per element.
     Carried(&'static str, usize),
     /// ggml's blocks: quantized already.
@@ -23,13 +27,15 @@ const CARRIED: [(&str, usize); 9] =
     [("BOOL", 1), ("U8", 1), ("I8", 1), ("U16", 2), ("I16", 2), ("U32", 4), ("I32", 4), ("U64", 8), ("I64", 8)];
 
 impl Dtype {
-    /// From the name in a safetensors header; `None` for types that are not supported (complex, 8-bit and smaller floats).
+    /// From the name in a safetensors header; `None` for types that are not supported (complex, other 8-bit and smaller floats).
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "F64" => Some(Self::F64),
             "F32" => Some(Self::F32),
             "F16" => Some(Self::F16),
             "BF16" => Some(Self::Bf16),
+            "F8_E4M3" => Some(Self::F8E4m3),
+            "F8_E5M2" => Some(Self::F8E5m2),
             _ => CARRIED.iter().find(|(n, _)| *n == name).map(|&(n, s)| Self::Carried(n, s)),
         }
     }
@@ -41,6 +47,8 @@ impl Dtype {
             Self::F32 => "F32",
             Self::F16 => "F16",
             Self::Bf16 => "BF16",
+            Self::F8E4m3 => "F8_E4M3",
+            Self::F8E5m2 => "F8_E5M2",
             Self::Carried(name, _) => name,
             Self::Blocks(kind) => kind.name(),
         }
@@ -58,6 +66,7 @@ impl Dtype {
             Self::F64 => 8,
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
+            Self::F8E4m3 | Self::F8E5m2 => 1,
             Self::Carried(_, size) => size,
             Self::Blocks(kind) => kind.bytes(),
         }
@@ -65,7 +74,12 @@ impl Dtype {
 
     /// Whether values of this type are floating point, and so can be quantized.
     pub const fn is_float(self) -> bool {
-        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
+        !matches!(self, Self::Carried(..) | Self::Blocks(_))
+    }
+
+    /// Whether values are of eight bits, which nothing is written in.
+    pub const fn is_f8(self) -> bool {
+        matches!(self, Self::F8E4m3 | Self::F8E5m2)
     }
 }
 

@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The format's own bound on the header.
 pub const MOST_HEADER_BYTES: u64 = 100_000_000;
@@ -15,7 +16,7 @@ pub const MOST_HEADER_BYTES: u64 = 100_000_000;
 pub(crate) const MOST_TENSORS: usize = 1_000_000;
 
 /// One tensor of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TensorInfo {
     /// Its name in the file.
     pub name: String,
@@ -27,6 +28,8 @@ pub struct TensorInfo {
     pub offset: u64,
     /// Bytes.
     pub len: u64,
+    /// What its values are multiplied by: one number, or one for each row. Of floats of eight bits only.
+    pub scale: Option<Arc<Vec<f32>>>,
 }
 
 impl TensorInfo {
@@ -34,10 +37,19 @@ impl TensorInfo {
     pub fn numel(&self) -> usize {
         self.shape.iter().product()
     }
+
+    /// Multiplies values from `first` on, in the order of the tensor, by their scale.
+    pub fn apply_scale(&self, first: usize, values: &mut [f32]) {
+        let Some(scale) = &self.scale else { return };
+        let row = self.shape.get(1..).unwrap_or_default().iter().product::<usize>().max(1);
+        for (i, value) in values.iter_mut().enumerate() {
+            *value *= if scale.len() == 1 { scale[0] } else { scale[(first + i) / row] };
+        }
+    }
 }
 
 /// A checked header.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Header {
     /// Tensors in the order of their data.
     pub tensors: Vec<TensorInfo>,
@@ -45,6 +57,8 @@ pub struct Header {
     pub metadata: BTreeMap<String, String>,
     /// The keys of a GGUF file.
     pub keys: Option<gguf::Keys>,
+    /// Tensors that only say how others are stored; [`TensorInfo::scale`] has what they say.
+    pub spent: HashSet<String>,
 }
 
 impl Header {
@@ -143,7 +157,7 @@ fn tensor(name: &str, value: &Value, path: &Path, data_start: u64, data_len: u64
         return Err(IoError::damaged_by(path, Some(name), Defect::SizeMismatch, bytes, end - begin));
     }
     let shape = shape.into_iter().map(usize::try_from).collect::<Result<_, _>>().map_err(|_| overflow())?;
-    Ok(TensorInfo { name: name.into(), dtype, shape, offset: data_start + begin, len: bytes })
+    Ok(TensorInfo { name: name.into(), dtype, shape, offset: data_start + begin, len: bytes, scale: None })
 }
 
 /// The entries of a JSON object in order, doubles included: a map would drop them silently.

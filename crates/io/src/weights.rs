@@ -21,6 +21,7 @@ pub fn read_float_rows(
     bytes.resize(out.len() * size, 0);
     shard.read(bytes, tensor.offset + (first * row * size) as u64)?;
     to_f32(bytes, tensor.dtype, out);
+    tensor.apply_scale(first * row, out);
     Ok(())
 }
 
@@ -149,7 +150,11 @@ pub fn weights(component: &Component) -> Result<Vec<Weight>, IoError> {
                 let (name, shape) = (spec.tensor.clone(), spec.shape.clone());
                 let tensors = tensors.iter().filter_map(place).collect();
                 list.push(Weight { name, shape, held: Held::Coded(Box::new(Coded { layout, spec, tensors })) });
-            } else if tensor.dtype.is_float() && Geometry::of(&tensor.shape, 0).is_some() && !storage.is_companion(&tensor.name) {
+            } else if tensor.dtype.is_float()
+                && !shard.header.spent.contains(&tensor.name)
+                && Geometry::of(&tensor.shape, 0).is_some()
+                && !storage.is_companion(&tensor.name)
+            {
                 let held = Held::Float(Place { shard: at, tensor: index });
                 list.push(Weight { name: tensor.name.clone(), shape: tensor.shape.clone(), held });
             }

@@ -52,21 +52,34 @@ fn read(bytes: &[u8], dtype: Dtype, out: &mut [f32]) {
                 buffer[..o.len()].convert_to_f32_slice(o);
             }
         }
+        Dtype::F8E4m3 => bytes.iter().zip(out).for_each(|(b, o)| *o = e4m3(*b)),
+        Dtype::F8E5m2 => bytes.iter().zip(out).for_each(|(b, o)| *o = f16::from_bits(u16::from(*b) << 8).to_f32()),
         Dtype::Carried(..) | Dtype::Blocks(_) => unreachable!("{dtype} is not a float dtype"),
     }
+}
+
+/// Sign, four bits of exponent (bias 7), three of mantissa; all ones but the sign is the only NaN.
+fn e4m3(byte: u8) -> f32 {
+    let (sign, exponent, mantissa) = (u32::from(byte >> 7) << 31, u32::from(byte >> 3 & 15), u32::from(byte & 7));
+    let magnitude = match (exponent, mantissa) {
+        (15, 7) => f32::NAN,
+        (0, m) => m as f32 / 512.0,
+        (e, m) => f32::from_bits((e + 120) << 23 | m << 20),
+    };
+    f32::from_bits(magnitude.to_bits() | sign)
 }
 
 /// Appends floats as a float dtype; round half to even.
 ///
 /// # Panics
-/// If the dtype is not a float: the caller's invariant.
+/// If the dtype is not a float of 16 bits or more: the caller's invariant.
 pub fn from_f32(values: &[f32], dtype: Dtype, out: &mut Vec<u8>) {
     match dtype {
         Dtype::F32 => out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
         Dtype::F64 => out.extend(values.iter().flat_map(|v| f64::from(*v).to_le_bytes())),
         Dtype::Bf16 => out.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes())),
         Dtype::F16 => out.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes())),
-        Dtype::Carried(..) | Dtype::Blocks(_) => unreachable!("{dtype} is not a float dtype"),
+        _ => unreachable!("{dtype} is no type that floats are written in"),
     }
 }
 
@@ -111,6 +124,20 @@ fn find_non_finite(values: &[f32]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn eight_bits() {
+        // OCP 8-bit floating point specification, tables 1 and 2.
+        for (byte, value) in
+            [(0x00, 0.0), (0x01, 0.001_953_125), (0x07, 0.013_671_875), (0x08, 0.015_625), (0x38, 1.0), (0xc5, -3.25), (0x7e, 448.0)]
+        {
+            assert_eq!(e4m3(byte), value, "{byte:#x}");
+        }
+        assert!(e4m3(0x7f).is_nan() && e4m3(0xff).is_nan() && e4m3(0x80) == 0.0 && e4m3(0x80).is_sign_negative());
+        let mut out = [0.0; 5];
+        to_f32(&[0x3c, 0x01, 0x7b, 0xc2, 0x7c], Dtype::F8E5m2, &mut out);
+        assert_eq!(out, [1.0, 1.0 / 65536.0, 57344.0, -3.0, f32::INFINITY]);
+    }
 
     #[test]
     fn all_dtypes_round_trip_exact_values() {

@@ -86,7 +86,6 @@ pub enum GgufNames {
 
 impl GgufNames {
     /// Whether nothing was said.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
     pub fn is_auto(&self) -> bool {
         *self == Self::Auto
     }
@@ -112,7 +111,7 @@ impl PlainDtype {
         match (self, source) {
             (Self::F32, _) | (Self::Source, Dtype::F64) => Dtype::F32,
             (Self::F16, _) => Dtype::F16,
-            (Self::Bf16, _) => Dtype::Bf16,
+            (Self::Bf16, _) | (Self::Source, Dtype::F8E4m3 | Dtype::F8E5m2) => Dtype::Bf16,
             (Self::Source, source) => source,
         }
     }

@@ -74,6 +74,7 @@ pub fn copy(job: &Carrier<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Op
         } else {
             floats.resize(values, 0.0);
             to_f32(&buffer, from, &mut floats);
+            t.apply_scale((at / from.size() as u64) as usize, &mut floats);
             if check && first_non_finite(&floats).is_some() {
                 return Err(non_finite(files.source)?); // a double that no single holds
             }

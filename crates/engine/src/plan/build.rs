@@ -150,6 +150,9 @@ impl Builder<'_> {
         }
         for (tensor, place) in tensors.iter().zip(places) {
             let shard = &self.component.shards[place.shard];
+            if shard.header.spent.contains(&tensor.name) {
+                continue;
+            }
             let Some(mut unit) = self.unit(names, place, tensor, &by_name)? else { continue };
             let source = unit.source(self.component).ok_or_else(|| self.misfit(shard, tensor))?;
             self.layout.carry(&source.info).map_err(|why| not_carried(self.layout, shard, tensor, why))?;
@@ -200,8 +203,9 @@ impl Builder<'_> {
         let wanted = LayerSpec::new(&tensor.name, &tensor.shape, dtype, scheme).ok_or("it has no rows and input channels")?;
         let spec = fit_from(self.layout, &wanted)?;
         let stored = spec.scheme.coded_bytes(&spec.geometry);
-        if stored >= tensor.len {
-            return Err(format!("codes and scales would take {stored} bytes, the weights take {}", tensor.len));
+        let kept = self.layout.carry(tensor).map_or(tensor.len, |t| t.len);
+        if stored >= kept {
+            return Err(format!("codes and scales would take {stored} bytes, the weights take {kept}"));
         }
         Ok((spec, pinned))
     }

@@ -4,6 +4,7 @@ mod calibrated;
 mod choices;
 mod compressed;
 mod dtypes;
+mod eight_bits;
 mod export;
 mod failures;
 mod figures;

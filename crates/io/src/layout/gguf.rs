@@ -68,8 +68,9 @@ impl Layout for Gguf {
         let small = shape.len() < 2 || tensor.numel() <= SMALL;
         let dtype = match tensor.dtype {
             Dtype::F16 if small => Dtype::F32,
+            dtype if dtype.is_f8() && tensor.scale.is_none() && !small => Dtype::F16, // exact
             // Exact, unless a double holds more than a single can.
-            Dtype::Bf16 | Dtype::F64 => Dtype::F32,
+            dtype if dtype.is_f8() || matches!(dtype, Dtype::Bf16 | Dtype::F64) => Dtype::F32,
             other => other,
         };
         id_of(dtype).ok_or_else(|| format!("GGUF has no type for its {dtype} elements"))?;

@@ -177,7 +177,12 @@ pub trait Layout: Send + Sync + std::fmt::Debug {
 
     /// What a tensor that is not quantized becomes; or why it cannot be carried. Floats may change their type.
     fn carry(&self, tensor: &TensorInfo) -> Result<OutTensor, String> {
-        Ok(OutTensor::carried(&tensor.name, tensor.dtype, &tensor.shape, tensor.len))
+        let dtype = match (tensor.dtype, &tensor.scale) {
+            (dtype, None) if dtype.is_f8() => Dtype::Bf16, // exact
+            (dtype, Some(_)) if dtype.is_f8() => Dtype::F32,
+            (other, _) => other,
+        };
+        Ok(OutTensor::carried(&tensor.name, dtype, &tensor.shape, tensor.numel() as u64 * dtype.size() as u64))
     }
 
     /// The extension of the one file that a component becomes; `None`: each of its files becomes one of the same name.

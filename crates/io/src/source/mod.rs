@@ -4,6 +4,7 @@ mod around;
 mod classify;
 mod component;
 mod discover;
+mod scales;
 mod shard;
 mod shard_index;
 mod tensor;

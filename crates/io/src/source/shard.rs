@@ -1,6 +1,7 @@
 //! One weight file, kept open for the whole job, with the means to notice that it changed.
 
 use super::classify::stat_regular;
+use super::scales;
 use crate::disk::{Disk, InputFile};
 use crate::error::{IoError, Missing};
 use crate::header::Header;
@@ -31,7 +32,8 @@ impl Shard {
         let what = if index.is_some() { Missing::Shard } else { Missing::Model };
         stat_regular(disk, path, what, index)?;
         let file = InputFile::open(disk, path)?;
-        let header = Header::read(&file)?;
+        let mut header = Header::read(&file)?;
+        scales::attach(&file, &mut header)?;
         let file_name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self { path: path.into(), file_name, header, len: file.len(), file })
     }

@@ -6,6 +6,7 @@ use crate::error::IoError;
 use crate::header::TensorInfo;
 use aq_kernels::convert::to_f32;
 use std::path::Path;
+use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy)]
 struct Segment<'a> {
@@ -13,6 +14,16 @@ struct Segment<'a> {
     /// In the shard's file.
     offset: u64,
     len: u64,
+}
+
+/// The scale of each row.
+fn row_scales(t: &TensorInfo) -> Vec<f32> {
+    let rows = t.shape.first().copied().unwrap_or(0);
+    match t.scale.as_ref().map(|s| s.as_slice()) {
+        None => vec![1.0; rows],
+        Some([one]) => vec![*one; rows],
+        Some(each) => each.to_vec(),
+    }
 }
 
 /// A tensor with the places that its bytes come from.
@@ -42,6 +53,9 @@ impl<'a> SourceTensor<'a> {
             info.shape[0] = info.shape[0].checked_add(t.shape[0])?;
             info.len = info.len.checked_add(t.len)?;
         }
+        if parts.iter().any(|(_, t)| t.scale.is_some()) {
+            info.scale = Some(Arc::new(parts.iter().flat_map(|(_, t)| row_scales(t)).collect()));
+        }
         let segments = parts.iter().map(|(shard, t)| Segment { shard, offset: t.offset, len: t.len }).collect();
         Some(Self { info, segments })
     }
@@ -51,7 +65,13 @@ impl<'a> SourceTensor<'a> {
         let rows = *info.shape.first()?;
         let len = info.len / 2;
         let segment = |offset| Segment { shard, offset, len };
-        rows.is_multiple_of(2).then(|| Self { info: info.clone(), segments: vec![segment(info.offset + len), segment(info.offset)] })
+        let mut whole = info.clone();
+        whole.scale = info.scale.as_ref().map(|_| {
+            let mut scales = row_scales(info);
+            scales.rotate_left(rows / 2);
+            Arc::new(scales)
+        });
+        rows.is_multiple_of(2).then(|| Self { info: whole, segments: vec![segment(info.offset + len), segment(info.offset)] })
     }
 
     /// The file it begins in.
@@ -81,6 +101,7 @@ impl<'a> SourceTensor<'a> {
         bytes.resize(out.len() * size, 0);
         self.read(bytes, (first * row * size) as u64)?;
         to_f32(bytes, self.info.dtype, out);
+        self.info.apply_scale(first * row, out);
         Ok(())
     }
 
