@@ -5,7 +5,9 @@ Requests, each with "id" and "check": "open" of "original", "sdnq", "plain", "sa
 "time_tables" of "original", "plain", "calibration"; "time_path" of "original", "computed", for which "time_path_cases" lists models and "time_path_make" makes "name" in "folder";
 "gguf" of "original", "folder", "plain"?; "gguf_diffusers" of "original", "folder"; "gguf_self_test" of "original", "folder", "kind";
 "compressed_tensors" and "compressed_tensors_self_test" of "original", "folder", "plain"; "compressed_tensors_same" of "first", "second";
-"compressed_tensors_make" of "folder".
+"compressed_tensors_make" of "folder";
+"gguf_original" of "name", "original", "plain", "renamed", "bits"; "gguf_original_loader" of the first four and "predict";
+"gguf_original_self_test" of the first four and "kind"; "gguf_original_make" of "name", "folder"; "gguf_original_refused" of "what", "folder".
 """
 import json
 import os
@@ -20,6 +22,7 @@ import loading  # noqa: E402  sets the environment before torch is imported
 import compressed_tensors_files  # noqa: E402
 import evaluate  # noqa: E402
 import gguf_files  # noqa: E402
+import gguf_original  # noqa: E402
 import open_sdnq  # noqa: E402
 import time_path  # noqa: E402
 import time_tables  # noqa: E402
@@ -28,7 +31,10 @@ CHECKS = {"open": open_sdnq.check, "evaluate": evaluate.evaluate, "time_path": t
           "time_path_make": time_path.make, "time_tables": time_tables.check, "gguf": gguf_files.check,
           "gguf_diffusers": gguf_files.check_diffusers, "gguf_self_test": gguf_files.self_test,
           "compressed_tensors": compressed_tensors_files.check, "compressed_tensors_self_test": compressed_tensors_files.self_test,
-          "compressed_tensors_same": compressed_tensors_files.same, "compressed_tensors_make": compressed_tensors_files.make_odd}
+          "compressed_tensors_same": compressed_tensors_files.same, "compressed_tensors_make": compressed_tensors_files.make_odd,
+          "gguf_original": gguf_original.check, "gguf_original_loader": gguf_original.check_loader,
+          "gguf_original_self_test": gguf_original.self_test, "gguf_original_make": gguf_original.make,
+          "gguf_original_refused": gguf_original.make_refused}
 
 
 def reply(value):

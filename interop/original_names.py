@@ -204,15 +204,21 @@ def original(table, config, tensors):
     return {new: ops[op]([tensors[name] for name in names]) for new, (op, names) in renamed(table, config, tensors).items()}
 
 
+def converter(config):
+    """diffusers' function that makes its own names of an original checkpoint's."""
+    convert = SINGLE_FILE_LOADABLE_CLASSES[config["_class_name"]]["checkpoint_mapping_fn"]
+    if config["_class_name"] != "FluxTransformer2DModel":
+        return convert
+    # The width of published models is a number in its code; the small model has another.
+    width, consts = config["num_attention_heads"] * config["attention_head_dim"], convert.__code__.co_consts
+    assert consts.count(3072) == 1
+    code = convert.__code__.replace(co_consts=tuple(width if c == 3072 else c for c in consts))
+    return types.FunctionType(code, convert.__globals__)
+
+
 def converted(config, tensors):
     """What diffusers makes of an original checkpoint."""
-    convert = SINGLE_FILE_LOADABLE_CLASSES[config["_class_name"]]["checkpoint_mapping_fn"]
-    if config["_class_name"] == "FluxTransformer2DModel":
-        # The width of published models is a number in its code; the small model has another.
-        width, consts = config["num_attention_heads"] * config["attention_head_dim"], convert.__code__.co_consts
-        assert consts.count(3072) == 1
-        code = convert.__code__.replace(co_consts=tuple(width if c == 3072 else c for c in consts))
-        convert = types.FunctionType(code, convert.__globals__)
+    convert = converter(config)
     if config["_class_name"] == "UNet2DConditionModel":
         # Of a whole checkpoint it takes the denoiser, told by its prefix; the others do without one.
         tensors = {f"model.diffusion_model.{name}": t for name, t in tensors.items()}

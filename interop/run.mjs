@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { Checker, pythonPath } from './checker.mjs';
 import { runCompressedTensors } from './compressed-tensors.mjs';
 import { runGgufFiles } from './gguf-files.mjs';
+import { runGgufOriginal } from './gguf-original.mjs';
 import { matrixCases, runMatrix } from './matrix.mjs';
 import { TRAINED } from './models.mjs';
 import { runQuality } from './quality.mjs';
@@ -31,16 +32,21 @@ function report(title, problems, figures = '') {
   }
 }
 
-/** The checks damage folders of their own first: a check that cannot fail proves nothing. */
-function selfTest(python) {
-  const script = fileURLToPath(new URL('selftest.py', import.meta.url));
-  const models = [TRAINED['digits-unet'], TRAINED['digits-dit'], TRAINED['verses-dllm']];
-  const { status, stdout, stderr } = spawnSync(python, [script, '--damage', ...models], { encoding: 'utf8' });
+/** Reports the lines that a script prints, each `ok` or `FAIL` and a title, which `prefix` begins. */
+function runScript(python, name, args, prefix) {
+  const script = fileURLToPath(new URL(name, import.meta.url));
+  const { status, stdout, stderr } = spawnSync(python, [script, ...args], { encoding: 'utf8' });
   const lines = (stdout ?? '').trim().split('\n').filter(Boolean);
   for (const line of lines)
-    report(`self-test ${line.replace(/^\w+\s+/, '')}`, line.startsWith('ok') ? [] : ['see above']);
+    report(`${prefix}${line.replace(/^\w+\s+/, '')}`, line.startsWith('ok') ? [] : ['see above']);
   if (status !== 0 && !lines.some((line) => line.startsWith('FAIL')))
-    report('self-test', [`ended with ${status}: ${(stderr ?? '').slice(-500)}`]);
+    report(prefix.trim() || name, [`ended with ${status}: ${(stderr ?? '').slice(-500)}`]);
+}
+
+/** The checks damage folders of their own first: a check that cannot fail proves nothing. */
+function selfTest(python) {
+  const models = [TRAINED['digits-unet'], TRAINED['digits-dit'], TRAINED['verses-dllm']];
+  runScript(python, 'selftest.py', ['--damage', ...models], 'self-test ');
 }
 
 async function runAll(work) {
@@ -49,6 +55,7 @@ async function runAll(work) {
   });
   const python = await pythonPath();
   if (wanted('self-test')) selfTest(python);
+  if (wanted('original names')) runScript(python, 'original_names.py', [], '');
   const checker = await Checker.start(python);
   try {
     console.log(
@@ -62,6 +69,7 @@ async function runAll(work) {
     await runTimePath({ work, checker, report, wanted });
     await runTimeTables({ work, quantizeDiffusionModel, checker, report, wanted });
     await runGgufFiles({ work, quantizeDiffusionModel, python, checker, report, wanted });
+    await runGgufOriginal({ work, quantizeDiffusionModel, checker, report, wanted });
     await runCompressedTensors({ work, quantizeDiffusionModel, checker, report, wanted });
   } finally {
     checker.stop();

@@ -55,5 +55,7 @@ function withoutVerdict({
   unquantized,
   ...report
 }: QualityReport): Comparison {
-  return { ...report, equal: unquantized, layers: layers.map(({ passed: _passed, ...layer }) => layer) };
+  // That nothing differs is a result here, not a warning.
+  const warnings = report.warnings.filter(({ code }) => code !== 'AQ_WARN_NOTHING_COMPARED');
+  return { ...report, warnings, equal: unquantized, layers: layers.map(({ passed: _passed, ...layer }) => layer) };
 }

@@ -17,7 +17,7 @@ import type { QuantizationResult } from './results.js';
 
 /** Options may stand in `config` or beside it, not differently in both. */
 export interface QuantizeDiffusionModelOptions extends DiffusionQuantOptions {
-  /** The model: a pipeline folder, a component folder, a transformers folder, or one .safetensors file. */
+  /** The model: a pipeline folder, a component folder, a transformers folder, or one .safetensors or .gguf file. */
   readonly modelPath: string | URL;
   /** Folder to make. It is complete or does not exist; an existing one is refused unless `overwrite`. */
   readonly outputPath: string | URL;

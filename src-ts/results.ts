@@ -37,6 +37,10 @@ export interface Fidelity {
 
 export interface LayerResult extends Fidelity {
   readonly name: string;
+  /** The tensor's name in the file, where that is not the source's. */
+  readonly writtenAs?: string;
+  /** The layers that its rows come from, in order, where they are several. */
+  readonly joined?: readonly string[];
   readonly shape: readonly number[];
   readonly parameters: number;
   readonly role: string;

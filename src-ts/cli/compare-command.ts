@@ -14,11 +14,11 @@ import { megabytes, renderFacts, renderTable } from './table.js';
 
 const OPTIONS = ['numThreads'] as const;
 const EXAMPLES = `
-Any two models of one architecture, whatever layout each is stored in. Nothing passes or fails; "validate" has a threshold.
+Any two models with the same names and shapes, whatever layout each is stored in. Nothing passes or fails; "validate" has a threshold.
 
 Examples:
   $ arrow-quant compare ./model-int4 ./model-int2
-  $ arrow-quant compare ./FLUX.1-dev ./flux1-dev-Q4_K.gguf --layers
+  $ arrow-quant compare ./llada-F16.gguf ./llada-Q4_K.gguf --layers
 `;
 
 interface CompareFlags extends CommonFlags, Readonly<Record<string, unknown>> {

@@ -25,7 +25,7 @@ export function addInspect(program: Command, session: Session): void {
   const command = program
     .command('inspect')
     .description('tell what a model is made of and what quantizing would do with it')
-    .argument('<MODEL>', 'pipeline folder, component folder, transformers folder or .safetensors file')
+    .argument('<MODEL>', 'pipeline folder, component folder, transformers folder, .safetensors or .gguf file')
     .option('--layers', 'list every layer');
   addOptionFlags(command, ['modality']);
   addCommonFlags(command);
@@ -53,7 +53,11 @@ function describe(info: ModelInfo, withLayers: boolean): string[] {
   ]);
   lines.push('', ...renderTable(info.components, COMPONENTS));
   for (const component of info.components.filter(({ layers }) => layers.length > 0)) {
-    lines.push('', `${component.name}: what quantizing would do`, ...renderTable(plans(component), PLANS));
+    lines.push(
+      '',
+      `${component.name === '' ? 'model' : component.name}: what quantizing would do`,
+      ...renderTable(plans(component), PLANS),
+    );
     if (withLayers) lines.push('', ...renderTable(component.layers, LAYERS));
   }
   return lines;

@@ -30,8 +30,8 @@ interface QuantizeFlags extends CommonFlags, Readonly<Record<string, unknown>> {
 export function addQuantize(program: Command, session: Session): void {
   const command = program
     .command('quantize')
-    .description('quantize a model folder or .safetensors file')
-    .argument('<MODEL>', 'pipeline folder, component folder, transformers folder or .safetensors file')
+    .description('quantize a model folder, .safetensors or .gguf file')
+    .argument('<MODEL>', 'pipeline folder, component folder, transformers folder, .safetensors or .gguf file')
     .option('-o, --output-path <folder>', 'folder to make');
   addOptionFlags(command, OPTION_NAMES);
   addJobFlags(command);

@@ -169,7 +169,7 @@ export const ERROR_CATALOG = {
     "severity": "medium",
     "kind": "permanent",
     "retryable": false,
-    "hint": "Convert it to safetensors first."
+    "hint": "Convert it to safetensors or GGUF first."
   },
   "AQ_UNSUPPORTED_DTYPE": {
     "className": "MetadataError",

@@ -162,6 +162,12 @@ pub struct SecondReport {
 pub struct LayerReport {
     /// Module name; `component/layer` when several components are quantized.
     pub name: String,
+    /// The tensor's name in the file, where that is not the source's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_as: Option<String>,
+    /// The layers that its rows come from, in order, where they are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<String>,
     /// Shape of the weight.
     pub shape: Vec<u64>,
     /// Number of weights.

@@ -210,9 +210,14 @@ impl ErrorCode {
             Self::ResumeMismatch => {
                 (C::ConfigurationError, "Interrupted run differs", G::Configuration, S::Low, K::User, "repeat the earlier settings")
             }
-            Self::UnsupportedFormat => {
-                (C::MetadataError, "Format not supported", G::ModelLoading, S::Medium, K::Permanent, "Convert it to safetensors first.")
-            }
+            Self::UnsupportedFormat => (
+                C::MetadataError,
+                "Format not supported",
+                G::ModelLoading,
+                S::Medium,
+                K::Permanent,
+                "Convert it to safetensors or GGUF first.",
+            ),
             Self::UnsupportedDtype => (
                 C::MetadataError,
                 "Number type not supported",

@@ -88,7 +88,7 @@ impl ExportPlan {
             for (i, place) in weight.places().iter().enumerate() {
                 of_layers.insert(*place, (i == 0).then_some(self.weights.len()));
             }
-            self.plan.layers.push(LayerPlan { name, spec, role, pinned: true, yields: false });
+            self.plan.layers.push(LayerPlan { name, written_as: None, joined: vec![], spec, role, pinned: true, yields: false });
             self.weights.push((index, weight));
         }
         let mut units = Vec::new();

@@ -6,7 +6,7 @@ use crate::error::{MemoryCause, Pool, QuantError};
 use crate::memory::Memory;
 use crate::plan::Plan;
 use aq_core::GivenConfig;
-use aq_core::config::Layout;
+use aq_core::config::{GgufNames, Layout};
 use aq_core::error::ConfigIssue;
 use aq_core::report::Warning;
 use aq_io::layout::Layout as Written;
@@ -65,6 +65,10 @@ pub fn with_layout(given: &GivenConfig, source: &Source) -> Result<GivenConfig, 
         None if source.kind == SourceKind::Transformers => Layout::CompressedTensors,
         None => Layout::Sdnq,
     };
+    if layout != Layout::Gguf && given.gguf_names.is_some_and(|n| n != GgufNames::Auto) {
+        let issue = ConfigIssue::text("ggufNames", "to be given only with layout 'gguf'", layout.as_str());
+        return Err(QuantError::InvalidConfig(vec![issue]));
+    }
     Ok(GivenConfig { layout: Some(layout.as_str().into()), ..given.clone() })
 }
 

@@ -172,49 +172,49 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn config(value: Value) -> Map<String, Value> {
+    fn config(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap_or_default()
     }
 
-    fn name(class: &str, about: Value, tensor: &str) -> Option<Original> {
+    fn name(class: &str, about: &Value, tensor: &str) -> Option<Original> {
         let config = config(about);
         family(class, &config).unwrap().original(tensor, &config).unwrap()
     }
 
     #[test]
     fn flux() {
-        let of = |tensor| name("FluxTransformer2DModel", json!({}), tensor).unwrap();
+        let of = |tensor| name("FluxTransformer2DModel", &json!({}), tensor).unwrap();
         assert_eq!(of("transformer_blocks.7.attn.norm_q.weight").name, "double_blocks.7.img_attn.norm.query_norm.scale");
         let joined = of("single_transformer_blocks.3.attn.to_k.bias");
         assert_eq!((joined.name.as_str(), joined.op), ("single_blocks.3.linear1.bias", Op::Rows));
         let members = ["attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"].map(|m| format!("single_transformer_blocks.3.{m}.bias"));
         assert_eq!(joined.members, members);
         assert_eq!(of("norm_out.linear.weight").op, Op::SwapHalves);
-        let config = config(json!({}));
+        let config = config(&json!({}));
         let unknown = family("FluxTransformer2DModel", &config).unwrap().original("transformer_blocks.0.x.weight", &config);
         assert_eq!(unknown, Err("its name is none that architecture flux has".into()));
     }
 
     #[test]
     fn the_last_block_of_sd3_and_what_wan_leaves_out() {
-        let of = |i: u32, about| {
-            name("SD3Transformer2DModel", about, &format!("transformer_blocks.{i}.norm1_context.linear.weight")).unwrap().op
+        let of = |i: u32, about: Value| {
+            name("SD3Transformer2DModel", &about, &format!("transformer_blocks.{i}.norm1_context.linear.weight")).unwrap().op
         };
         assert_eq!((of(23, json!({"num_layers": 24})), of(22, json!({"num_layers": 24}))), (Op::SwapHalves, Op::Rename));
-        assert_eq!(name("WanTransformer3DModel", json!({}), "blocks.0.attn2.norm_added_q.weight"), None);
+        assert_eq!(name("WanTransformer3DModel", &json!({}), "blocks.0.attn2.norm_added_q.weight"), None);
     }
 
     #[test]
     fn numbers_of_unets() {
         let sd1 = json!({"block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2, "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]});
-        let of = |tensor| name("UNet2DConditionModel", sd1.clone(), tensor).unwrap().name;
+        let of = |tensor| name("UNet2DConditionModel", &sd1, tensor).unwrap().name;
         assert_eq!(of("down_blocks.1.resnets.1.conv1.weight"), "input_blocks.5.0.in_layers.2.weight");
         assert_eq!(
             of("up_blocks.2.attentions.0.transformer_blocks.0.attn2.to_q.weight"),
             "output_blocks.6.1.transformer_blocks.0.attn2.to_q.weight"
         );
-        assert!(family("UNet2DConditionModel", &config(json!({"layers_per_block": 1}))).is_none());
-        assert!(family("NoSuchModel", &config(json!({}))).is_none());
+        assert!(family("UNet2DConditionModel", &config(&json!({"layers_per_block": 1}))).is_none());
+        assert!(family("NoSuchModel", &config(&json!({}))).is_none());
         assert_eq!(architectures().len(), families().len());
     }
 }

@@ -158,6 +158,11 @@ impl Builder<'_> {
             self.layout.carry(&source.info).map_err(|why| not_carried(self.layout, shard, tensor, why))?;
             let choice = joined(unit.members.iter().filter_map(|p| choices.get(p)));
             unit.plan = self.tensor(&source.info, choice, &mut built.floats);
+            if let TensorPlan::Quantize(i) = unit.plan {
+                let module = |p: &Place| self.report_name(&self.component.shards[p.shard].header.tensors[p.tensor].name);
+                let joined = if unit.members.len() > 1 { unit.members.iter().map(module).collect() } else { vec![] };
+                (self.plan.layers[i].written_as, self.plan.layers[i].joined) = (unit.name.clone(), joined);
+            }
             built.units.push(unit);
         }
         self.refuse_collisions(&built)?;
@@ -185,7 +190,7 @@ impl Builder<'_> {
                 if matches!(asked, Some(asked) if spec.scheme.bits > asked) {
                     self.plan.widened.push(name.clone());
                 }
-                self.plan.layers.push(LayerPlan { name, spec, role, pinned, yields });
+                self.plan.layers.push(LayerPlan { name, written_as: None, joined: vec![], spec, role, pinned, yields });
                 TensorPlan::Quantize(self.plan.layers.len() - 1)
             }
             Err(why) => {
@@ -218,7 +223,8 @@ impl Builder<'_> {
         let class = self.component.class_name().unwrap_or_default();
         let config = self.component.config.clone().unwrap_or_default();
         family(&class, &config).map(Some).ok_or_else(|| {
-            let expected = format!("'diffusers' for {class}: original names are known for {}", architectures().join(", "));
+            let subject = if class.is_empty() { "a model without class" } else { &class };
+            let expected = format!("'diffusers' for {subject}: original names are known for {}", architectures().join(", "));
             QuantError::InvalidConfig(vec![ConfigIssue::text("ggufNames", &expected, "original")])
         })
     }

@@ -18,6 +18,10 @@ use aq_io::weights::Place;
 pub struct LayerPlan {
     /// Name in reports: `component/layer` when several components are quantized.
     pub name: String,
+    /// The name in the file, where that is not the source's.
+    pub written_as: Option<String>,
+    /// Layers of the source whose rows it joins, where they are several.
+    pub joined: Vec<String>,
     /// Layer as the layout sees it.
     pub spec: LayerSpec,
     /// Role by name.

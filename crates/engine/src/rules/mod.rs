@@ -198,6 +198,7 @@ mod tests {
             ("class_embedding.linear_1", "time"),
             ("mid_block.attentions.0.query", "renamed"),
             ("encoder.layer.0.attention.self.query", "attention"),
+            ("time_text_embed.addition_t_embedding", "embedding"),
             ("token_embd", "embedding"),
             ("output", "last"),
             ("blk.3.attn_output", "attention"),

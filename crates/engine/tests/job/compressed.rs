@@ -112,10 +112,13 @@ fn what_is_not_decoded_is_refused() {
         ("/quantization_config/format", json!("float-quantized")),
         (&*format!("{group}/symmetric"), json!(false)),
         (&*format!("{group}/type"), json!("float")),
+        (&*format!("{group}/actorder"), json!("group")),
+        ("/quantization_config/transform_config", json!({"config_groups": {"R1": {}}})),
         (&*format!("{group}/strategy"), json!("tensor_group")),
     ] {
         let mut changed = config.clone();
-        *changed.pointer_mut(pointer).expect("the field is there") = value;
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        changed.pointer_mut(parent).expect("its parent is there")[key] = value;
         text(&path, &changed.to_string());
         let source = aq_io::source::open(&aq_io::Disk::default(), &bench.out("out")).expect("headers are sound");
         let error = aq_io::weights::weights(&source.components[0]).err().unwrap_or_else(|| unreachable!("{pointer} is read"));

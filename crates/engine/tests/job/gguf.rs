@@ -239,6 +239,9 @@ fn original_names_join_rows_and_exchange_halves() {
     assert_eq!(bytes(&file, "final_layer.adaLN_modulation.1.bias").1, floats(&[&last[3..], &last[..3]].concat()));
     let layers: Vec<&str> = report.layers.iter().map(|l| l.name.as_str()).collect();
     assert_eq!(layers, ["transformer_blocks.0.attn.to_q", "single_transformer_blocks.0.attn.to_q"]);
+    let qkv = layer(&report, "transformer_blocks.0.attn.to_q");
+    assert_eq!(qkv.written_as.as_deref(), Some("double_blocks.0.img_attn.qkv.weight"));
+    assert_eq!(qkv.joined, ["to_q", "to_k", "to_v"].map(|m| format!("transformer_blocks.0.attn.{m}")));
     // What is asked for one of them holds for all.
     let pinned = json!({"layout": "gguf", "ggufNames": "original", "layerBitWidths": {"transformer_blocks.0.attn.to_v": 8, "single_transformer_blocks.0.proj_mlp": 16}});
     bench.run("pinned", &pinned).expect("the job succeeds");
@@ -253,6 +256,8 @@ fn original_names_that_are_not_known_are_refused() {
     assert!(matches!(&unknown, QuantError::InvalidConfig(issues) if issues[0].path == "ggufNames"), "{unknown:?}");
     let without = Bench::new(&wide()).fails(&json!({"layout": "sdnq", "ggufNames": "original"}));
     assert!(matches!(&without, QuantError::InvalidConfig(issues) if issues[0].path == "ggufNames"), "{without:?}");
+    let unsaid = Bench::new(&wide()).fails(&json!({"ggufNames": "original"}));
+    assert!(matches!(&unsaid, QuantError::InvalidConfig(issues) if issues[0].path == "ggufNames"), "{unsaid:?}");
     let foreign = |name: &str| {
         let bench = Bench::empty();
         std::fs::create_dir(bench.model()).expect("a folder can be made");

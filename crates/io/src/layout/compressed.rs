@@ -114,10 +114,16 @@ pub(crate) fn check(path: &Path, config: &Map<String, Value>) -> Result<(), IoEr
         Some("pack-quantized") => {}
         format => return refuse(&format!("of format {}", format.unwrap_or("unnamed"))),
     }
+    if config.get("transform_config").is_some_and(|t| t.as_object().is_none_or(|t| !t.is_empty())) {
+        return refuse("whose weights are transformed");
+    }
     for group in config.get("config_groups").and_then(Value::as_object).into_iter().flat_map(Map::values) {
         let weights = &group["weights"];
         if weights["type"] != "int" || weights["symmetric"] != true {
             return refuse("with zero points or floats as codes");
+        }
+        if !weights["actorder"].is_null() {
+            return refuse("whose columns are in another order");
         }
         if !matches!(weights["strategy"].as_str(), Some("group" | "channel")) {
             return refuse("whose scales are not those of groups or rows");

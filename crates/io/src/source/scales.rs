@@ -15,7 +15,7 @@ const SCALES: [&str; 2] = ["weight_scale", "scale_weight"];
 const ACTIVATIONS: [&str; 2] = ["input_scale", "scale_input"];
 /// The mark of a whole file in ComfyUI.
 const MARK: &str = "scaled_fp8";
-/// Scales of blocks, DeepSeek's form.
+/// Scales of blocks, as `DeepSeek` has them.
 const BLOCKS: &str = "weight_scale_inv";
 
 /// Gives every tensor of eight bits its scale, and notes the tensors that said so.

@@ -140,17 +140,8 @@ impl Work {
     #[inline(always)]
     fn searched(&mut self, coding: &Coding, dtype: ScaleDtype) -> (Column, Column) {
         let mut sign = [1.0; WIDTH];
-        if coding.zero.is_some() || !self.searches {
-            let (mut lo, mut hi) = (self.raw[0], self.raw[0]);
-            for w in &self.raw {
-                for j in 0..WIDTH {
-                    lo[j] = lo[j].min(w[j]);
-                    hi[j] = hi[j].max(w[j]);
-                }
-            }
-            if !self.searches {
-                return by_range(coding, &lo, &hi);
-            }
+        if coding.zero.is_some() {
+            let (lo, hi) = self.range();
             for j in 0..WIDTH {
                 sign[j] = if hi[j] > -lo[j] { -1.0 } else { 1.0 };
             }
@@ -173,6 +164,19 @@ impl Work {
         (scale, offset)
     }
 
+    /// The least and the largest value of each group.
+    #[inline(always)]
+    fn range(&self) -> (Column, Column) {
+        let (mut lo, mut hi) = (self.raw[0], self.raw[0]);
+        for w in &self.raw {
+            for j in 0..WIDTH {
+                lo[j] = lo[j].min(w[j]);
+                hi[j] = hi[j].max(w[j]);
+            }
+        }
+        (lo, hi)
+    }
+
     /// Groups that have halves of their own.
     #[inline(always)]
     fn alone(&mut self, coding: &Coding) -> Found {
@@ -187,14 +191,14 @@ impl Work {
             }
             return Found { scale: scale.map(|s| stored(s / 127.0)), ..Found::NONE };
         }
-        let (scale, offset) = self.searched(coding, ScaleDtype::F16);
+        let (scale, offset) = if self.searches { self.searched(coding, ScaleDtype::F16) } else { by_range(coding, self.range()) };
         Found { scale: scale.map(stored), offset: offset.map(stored), ..Found::NONE }
     }
 
     /// Groups whose scales stand for parts of that of their super block.
     #[inline(always)]
     fn together(&mut self, coding: &Coding, [least, most]: [i32; 2], per: usize) -> Found {
-        let (scale, offset) = self.searched(coding, ScaleDtype::F32);
+        let (scale, offset) = if self.searches { self.searched(coding, ScaleDtype::F32) } else { by_range(coding, self.range()) };
         let mut found = Found::NONE;
         for s in 0..WIDTH / per {
             let lanes = s * per..(s + 1) * per;
@@ -318,7 +322,7 @@ impl Work {
 
 /// Scale and offset from the least and the largest value of each group.
 #[inline(always)]
-fn by_range(coding: &Coding, lo: &Column, hi: &Column) -> (Column, Column) {
+fn by_range(coding: &Coding, (lo, hi): (Column, Column)) -> (Column, Column) {
     let (mut scale, mut offset) = ([0.0; WIDTH], [0.0; WIDTH]);
     for j in 0..WIDTH {
         if let Some(zero) = coding.zero {

@@ -1,0 +1,300 @@
+"""GGUF files with the names of original checkpoints, against the same model's file with the names of diffusers.
+
+1. What gguf-py makes of the blocks goes through the converter that diffusers has for original checkpoints. Out of it must come every
+   tensor of the other file, bit for bit. A joined tensor has the widest of the types that its members have in the other file; a member of
+   which that is not the type, and every tensor once more, is held against the original's weights, within the error of the type.
+2. general.architecture, and the names by which readers tell what a file holds; their lengths; no tensor that the converter drops.
+3. from_single_file, which converts on its own, must make the same parameters of both files, and models that predict the same.
+4. Each of `DAMAGES` and `LOADER_DAMAGES` must be noticed.
+"""
+import collections
+import contextlib
+import os
+import sys
+import types
+from unittest import mock
+
+import gguf
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Kind
+
+import loading
+import original_names
+from families import FAMILIES
+from gguf_files import Parts, check_error, check_keys, check_places, file_of, is_block, unhandled, unnoticed, values_of
+from original_names import SINGLE_FILE_LOADABLE_CLASSES
+
+# ggml keeps 64 bytes for a name, its end included; ComfyUI-GGUF and stable-diffusion.cpp are built with 128.
+PLAIN_GGML, MOST_BYTES = 63, 127
+# What the rows of a model must come to at a width, so that both 256 and 32 are met.
+TYPES = {4: {"Q4_K", "Q4_1"}, 8: {"Q8_0"}}
+
+# Case of original_names.py: (what is changed in its configuration, element type, largest shard). Each has rows of 256 and of 32 weights.
+CASES = {
+    "flux-guidance": ({}, torch.bfloat16, "300KB"),
+    "sd3.5-medium": ({}, torch.float32, "1GB"),
+    "wan-i2v-published": (dict(ffn_dim=256), torch.bfloat16, "1GB"),
+    "wan-t2v": (dict(ffn_dim=256), torch.float32, "1GB"),
+    "qwen-image-layered": ({}, torch.float32, "500KB"),
+    "sd1": (dict(block_out_channels=(32, 64, 64, 64), cross_attention_dim=32), torch.bfloat16, "1GB"),
+    "sdxl": (dict(block_out_channels=(32, 64, 64)), torch.float32, "10MB"),
+}
+# Models that no family takes: those of families.py, the second with two blocks instead of three.
+UNKNOWN = {"unknown class": "pixart", "another shape of a known class": "sdxl"}
+
+
+def graft(model, name, tensor):
+    """Puts in a parameter that the class does not have."""
+    *parents, last = name.split(".")
+    for parent in parents:
+        if getattr(model, parent, None) is None:
+            setattr(model, parent, torch.nn.Module())
+        model = getattr(model, parent)
+    setattr(model, last, torch.nn.Parameter(tensor))
+
+
+def small(cls, config, more=None):
+    """Random weights, no two tensors of which are alike."""
+    import diffusers
+    torch.manual_seed(0)
+    model = getattr(diffusers, cls)(**config)
+    for name, tensor in (more or {}).items():
+        graft(model, name, tensor)
+    model.load_state_dict({name: torch.randn(t.shape) / 5 for name, t in model.state_dict().items()})
+    return model
+
+
+def make(name, folder):
+    """Saves a model, with what published ones have beside diffusers' own."""
+    _, cls, config, *ignored = original_names.CASES[name]
+    change, dtype, shard = CASES[name]
+    more = {n: torch.zeros(32) for n in (ignored or [[]])[0]}
+    small(cls, config | change, more).to(dtype).save_pretrained(folder, max_shard_size=shard)
+    shards = len(loading.weight_files(folder))
+    if (shards > 1) != (shard != "1GB"):
+        raise ValueError(f"{name} has {shards} files at {shard}: adjust it")
+    return {"shards": shards}
+
+
+def make_refused(what, folder):
+    """Saves a model that cannot get original names and returns what must be named. `what` is of UNKNOWN, of FOREIGN, or "part"."""
+    if what in UNKNOWN:
+        small(*FAMILIES[UNKNOWN[what]]).save_pretrained(folder)
+        return None
+    if what == "part":
+        model = small(*original_names.CASES["flux-guidance"][1:3])
+        model.transformer_blocks[0].attn.to_k = None
+        model.save_pretrained(folder)
+        return "transformer_blocks.0.attn.to_k"
+    name = original_names.FOREIGN[what]
+    small(*original_names.CASES[what][1:3], {name: torch.zeros(32, 32)}).save_pretrained(folder)
+    return name
+
+
+class File:
+    """Values and types by name, and the reader itself."""
+
+    def __init__(self, path):
+        self.path, self.reader = path, gguf.GGUFReader(path)
+        self.values = {t.name: torch.from_numpy(values_of(t)) for t in self.reader.tensors}
+        self.kinds = {t.name: t.tensor_type for t in self.reader.tensors}
+
+
+def width(kind):
+    """Bits a weight; the widest of several types is the one that joined layers get."""
+    weights, size = gguf.GGML_QUANT_SIZES[kind]
+    return size * 8 / weights
+
+
+class Model:
+    """What a file is held against: the original, and the file with the names of diffusers."""
+
+    def __init__(self, name, original, plain):
+        self.architecture, _, _, *ignored = original_names.CASES[name]
+        self.left_out = set((ignored or [[]])[0])
+        self.original, self.plain = original, File(file_of(plain))
+        self.config = loading.read_json(os.path.join(original, "config.json"))
+        self.weights = loading.tensors_of(original)
+
+    def origins(self, file, problems):
+        """{name in diffusers: name in the file}. A tensor filled with a number shows where it comes out of the converter."""
+        names = sorted(file.values)
+        marks = {name: torch.full(file.values[name].shape, float(i)) for i, name in enumerate(names)}
+        found = {}
+        for name, mark in original_names.converted(self.config, marks).items():
+            if mark.min() != mark.max():
+                problems.append(f"{name}: made of several tensors of the file")
+            found[name] = names[int(mark.reshape(-1)[0])]
+        problems += [f"{name}: no tensor that diffusers asks for" for name in sorted(set(names) - set(found.values()))]
+        return found
+
+    def wrong_type(self, name, of, origins, file):
+        """Why the type is not the one it must have; members of a joined tensor share the widest."""
+        members = [n for n, other in origins.items() if other == of and n in self.plain.kinds]
+        widest = max((self.plain.kinds[n] for n in members), key=width)
+        if file.kinds[of] != widest:
+            joined = f"the widest of {len(members)}" if len(members) > 1 else "joined with nothing"
+            return f"{name}: {file.kinds[of].name} instead of {widest.name}, {joined}"
+
+    def judge(self, path, bits):
+        file, problems = File(path), []
+        check_keys(file.reader, problems)
+        check_places(file.reader, problems)
+        stated = file.reader.fields["general.architecture"].contents()
+        if stated != self.architecture:
+            problems.append(f"general.architecture: {stated} instead of {self.architecture}")
+        problems += original_names.names_problems(self.architecture, file.values)
+        lengths = [len(name.encode()) for name in file.values]
+        if max(lengths) > MOST_BYTES:
+            problems.append(f"a name of {max(lengths)} bytes")
+        kinds = collections.Counter(kind.name for kind in file.kinds.values())
+        problems += [f"no tensor is {kind}" for kind in sorted(TYPES[bits] - set(kinds))]
+        counts = self.compare(file, problems)
+        return {"problems": problems, "kinds": kinds, "long": sum(n > PLAIN_GGML for n in lengths), "longest": max(lengths),
+                "leftOut": len(self.left_out), **counts}
+
+    def compare(self, file, problems):
+        """Counts tensors of one type in both files, which must be equal, and those of two."""
+        counts = {"same": 0, "apart": 0, "joined": 0}
+        try:
+            origins, got = self.origins(file, problems), original_names.converted(self.config, file.values)
+        except (IndexError, KeyError, RuntimeError) as error:  # converters fail so where names or shapes are not theirs
+            problems.append(f"diffusers' converter fails, {type(error).__name__}: {error}")
+            return counts
+        wanted = set(self.plain.values) - self.left_out
+        problems += [f"{name}: missing" for name in sorted(wanted - got.keys())]
+        problems += [f"{name}: too many" for name in sorted(got.keys() - wanted)]
+        problems += [f"{name}: not in the original" for name in sorted(wanted - self.weights.keys())]
+        counts["joined"] = sum(n > 1 for n in collections.Counter(origins.values()).values())
+        for name in sorted(wanted & got.keys() & self.weights.keys()):
+            kind, want = file.kinds[origins[name]], self.weights[name].float()
+            if want.shape != got[name].shape:
+                problems.append(f"{name}: shape {tuple(got[name].shape)}, the original's is {tuple(want.shape)}")
+                continue
+            counts["same" if kind == self.plain.kinds[name] else "apart"] += 1
+            problems += filter(None, [self.wrong_type(name, origins[name], origins, file)])
+            if kind == self.plain.kinds[name] and not torch.equal(got[name], self.plain.values[name]):
+                problems.append(f"{name}: not the tensor of the file with diffusers' names")
+            self.near(name, kind, got[name], want, problems)
+        return counts
+
+    def near(self, name, kind, got, want, problems):
+        """Both files may be wrong alike: the original's weights are asked too."""
+        tensor = types.SimpleNamespace(name=name, tensor_type=kind)
+        if is_block(tensor):
+            check_error(tensor, got.numpy(), want.numpy(), problems)
+        elif not torch.equal(got, want):
+            problems.append(f"{name}: its values are not the original's")
+
+    def opened(self, path):
+        """(model, None), or (None, why there is none)."""
+        import diffusers
+        cls = self.config["_class_name"]
+        loader, config = getattr(diffusers, cls), diffusers.GGUFQuantizationConfig(compute_dtype=torch.float32)
+        convert = mock.patch.dict(SINGLE_FILE_LOADABLE_CLASSES[cls], checkpoint_mapping_fn=original_names.converter(self.config))
+        with contextlib.redirect_stdout(sys.stderr), convert:
+            try:
+                model = loader.from_single_file(path, config=self.original, quantization_config=config, torch_dtype=torch.float32)
+            except Exception as error:  # whatever its loader stumbles over, it is the file that cannot be opened
+                return None, f"diffusers refuses the file: {type(error).__name__}: {error}"[:300]
+        return model.eval().requires_grad_(False), None
+
+    def judge_loader(self, path, predict):
+        """from_single_file on both files."""
+        from diffusers.quantizers.gguf.utils import dequantize_gguf_tensor
+        (model, why), (plain, also) = self.opened(path), self.opened(self.plain.path)
+        if why or also:
+            return {"problems": [p for p in (why, also) if p]}
+        got, want, problems = *(m.state_dict(keep_vars=True) for m in (model, plain)), []
+        problems += [f"{name}: missing for diffusers" for name, parameter in got.items() if parameter.is_meta]
+        problems += [f"{name}: in one model alone" for name in sorted(got.keys() ^ want.keys())]
+        blocks = {name: p.quant_type for name, p in got.items() if hasattr(p, "quant_type")}
+        problems += unhandled(model, blocks)
+        if problems:
+            return {"problems": problems}  # such a model cannot be computed with
+        for name, parameter in got.items():
+            kind, other = getattr(parameter, "quant_type", None), getattr(want[name], "quant_type", None)
+            if kind != other:
+                problems.append(f"{name}: {kind and kind.name} for diffusers instead of {other and other.name}")
+            elif not torch.equal(dequantize_gguf_tensor(parameter), dequantize_gguf_tensor(want[name])):
+                problems.append(f"{name}: other values for diffusers")
+        questions = loading.Questions(self.original) if predict else None
+        for i, step in enumerate(questions.steps() if predict else []):
+            one, other = questions.ask(model, i), questions.ask(plain, i)
+            if not (torch.isfinite(one).all() and one.std() > 0 and torch.equal(one, other)):
+                problems.append(f"prediction at step {step}: off by {(one - other).abs().max():.2e}")
+        return {"problems": problems, "parameters": len(got), "blocks": len(blocks), "steps": len(questions.steps()) if predict else 0}
+
+
+def check(name, original, plain, renamed, bits):
+    return Model(name, original, plain).judge(file_of(renamed), bits)
+
+
+def check_loader(name, original, plain, renamed, predict):
+    return Model(name, original, plain).judge_loader(file_of(renamed), predict)
+
+
+def moved(name, order):
+    """Cuts a tensor's rows into as many pieces as `order` has and puts these in that order."""
+    def apply(parts):
+        data = parts.tensors[name][1]
+        parts.tensors[name][1] = np.concatenate([np.split(data, len(order))[i] for i in order])
+    return apply
+
+
+def called(name, other):
+    return lambda parts: parts.tensors.update({other: parts.tensors.pop(name)})
+
+
+def exchanged(first, second):
+    return lambda p: p.tensors.update({first: p.tensors[second], second: p.tensors[first]})
+
+
+def retyped(name, kind):
+    def apply(parts):
+        old, data = parts.tensors[name]
+        parts.tensors[name] = [kind, gguf.quants.quantize(gguf.quants.dequantize(data, old), kind)]
+    return apply
+
+
+IMG, TXT, LAST = "double_blocks.1.img_attn", "double_blocks.1.txt_attn", "final_layer.adaLN_modulation.1"
+OTHER = "not the tensor of the file"
+# What is done to flux-guidance with mixed widths (gguf-original.mjs), and the words by which it must be reported. The img_attn.qkv has 8
+# bits there for its v, so only the original's weights tell its rows of q from those of k; the txt_attn.qkv has one width.
+DAMAGES = {
+    "halves left as diffusers has them": (moved(f"{LAST}.weight", (1, 0)), f"norm_out.linear.weight: {OTHER}"),
+    "halves of a bias left as diffusers has them": (moved(f"{LAST}.bias", (1, 0)), f"norm_out.linear.bias: {OTHER}"),
+    "rows of q and k exchanged": (moved(f"{TXT}.qkv.weight", (1, 0, 2)), f"transformer_blocks.1.attn.add_q_proj.weight: {OTHER}"),
+    "rows of q and k exchanged at a shared width": (moved(f"{IMG}.qkv.weight", (1, 0, 2)), "attn.to_q.weight: relative error"),
+    "biases of q and k exchanged": (moved(f"{IMG}.qkv.bias", (1, 0, 2)), f"transformer_blocks.1.attn.to_q.bias: {OTHER}"),
+    "rows of v and of the MLP exchanged": (moved("single_blocks.0.linear1.weight", (0, 1, 3, 2, 4, 5, 6)), f"attn.to_v.weight: {OTHER}"),
+    "norms of q and k exchanged": (exchanged(f"{IMG}.norm.query_norm.scale", f"{IMG}.norm.key_norm.scale"), f"norm_q.weight: {OTHER}"),
+    "another architecture": (lambda p: p.keys.update({"general.architecture": ("sd3", gguf.GGUFValueType.STRING)}), "architecture: sd3"),
+    "a tensor missing": (lambda p: p.tensors.pop("double_blocks.1.txt_mlp.2.weight"), "double_blocks.1.txt_mlp.2.weight"),
+    "a bias missing": (lambda p: p.tensors.pop("img_in.bias"), "img_in.bias"),
+    "a tensor with the name of diffusers": (called("img_in.weight", "x_embedder.weight"), "img_in.weight"),
+    "a tensor that the converter drops": (lambda p: p.tensors.update(stray=[Kind.F32, np.ones(2, np.float32)]), "stray: no tensor"),
+    "the tensor that readers look for renamed": (
+        called("double_blocks.0.img_attn.proj.weight", "proj.weight"), "its keys are those of None"),
+    "a name of diffusers by which readers know it": (
+        lambda p: p.tensors.update({original_names.BANNED["flux"]: [Kind.F32, np.ones(2, np.float32)]}), "it has transformer_blocks.0"),
+    "a name that is too long": (lambda p: p.tensors.update({"n" * 128: [Kind.F32, np.ones(2, np.float32)]}), "a name of 128 bytes"),
+    "another type where nothing is joined": (retyped("final_layer.linear.weight", Kind.Q8_0), "Q8_0 instead of F32, joined with nothing"),
+    "another type than the widest": (retyped(f"{TXT}.qkv.weight", Kind.Q8_0), "Q8_0 instead of Q4_1, the widest of 3"),
+}
+LOADER_DAMAGES = {
+    "halves left as diffusers has them": (moved(f"{LAST}.weight", (1, 0)), "norm_out.linear.weight: other values"),
+    "rows of q and k exchanged": (moved(f"{TXT}.qkv.weight", (1, 0, 2)), "attn.add_q_proj.weight: other values"),
+    "a bias exchanged with another": (exchanged(f"{IMG}.proj.bias", f"{TXT}.proj.bias"), "prediction at step"),
+    "a tensor missing": (lambda p: p.tensors.pop("double_blocks.1.txt_mlp.2.weight"), "double_blocks.1.txt_mlp.2.weight"),
+    "another type": (retyped(f"{TXT}.qkv.weight", Kind.Q8_0), "Q8_0 for diffusers"),
+}
+
+
+def self_test(name, original, plain, renamed, kind):
+    """`kind` is file, of files with mixed widths, or loader, of files in which no type differs."""
+    model = Model(name, original, plain)
+    if kind == "loader":
+        return unnoticed(file_of(renamed), LOADER_DAMAGES, lambda path: model.judge_loader(path, True)["problems"])
+    return unnoticed(file_of(renamed), DAMAGES, lambda path: model.judge(path, 4)["problems"])
