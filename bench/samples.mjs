@@ -45,7 +45,7 @@ async function quantized(model, modelPath, work) {
     const outputPath = join(work, `${model}-${i}`);
     const config = { bitWidth: BITS, minAccuracy: 0 };
     if (calibrated) config.calibration = join(modelPath, 'calibration.safetensors');
-    await quantizeDiffusionModel({ modelPath, outputPath, config });
+    await quantizeDiffusionModel({ modelPath, outputPath, layout: 'sdnq', config });
     made.push(`${name}=${outputPath}`);
   }
   return made;

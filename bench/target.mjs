@@ -38,7 +38,7 @@ async function measured(model, folder, options) {
   const outputPath = join(work, 'out');
   const calibration = values.calibrated ? { calibration: join(folder, 'calibration.safetensors') } : {};
   try {
-    const result = await quantizeDiffusionModel({ modelPath: folder, outputPath, minAccuracy: 0, ...calibration, ...options });
+    const result = await quantizeDiffusionModel({ modelPath: folder, outputPath, layout: 'sdnq', minAccuracy: 0, ...calibration, ...options });
     const found = await checker.ask('evaluate', { original: folder, quantized: outputPath });
     const row = { model, size: result.modelSizeMb, target: result.target, mean: found.mean.sqnrDb, worst: found.worstSqnrDb };
     rows.push({ ...row, options });

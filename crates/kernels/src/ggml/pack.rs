@@ -1,7 +1,6 @@
 //! Codes and scales of one block to its bytes.
 
 use super::BlockType;
-use super::decode::two_bits;
 use half::f16;
 
 /// What a block holds.
@@ -20,6 +19,7 @@ pub(super) struct Block<'a> {
 }
 
 /// Writes a block; `out` is of its size.
+#[inline(always)]
 pub(super) fn pack(kind: BlockType, block: &Block<'_>, out: &mut [u8]) {
     out.fill(0);
     let &Block { codes, scale, min, scales, mins } = block;
@@ -65,7 +65,7 @@ pub(super) fn pack(kind: BlockType, block: &Block<'_>, out: &mut [u8]) {
                 out[104 + g % 4] |= (number >> 4) << (g / 4 * 2);
             }
             low_two(codes, &mut out[32..96]);
-            high_bits(codes, 2, &mut out[..32]);
+            high_bits::<2>(codes, &mut out[..32]);
         }
         BlockType::Q4K => {
             header(out, block);
@@ -73,28 +73,32 @@ pub(super) fn pack(kind: BlockType, block: &Block<'_>, out: &mut [u8]) {
         }
         BlockType::Q5K => {
             header(out, block);
-            high_bits(codes, 4, &mut out[16..48]);
+            high_bits::<4>(codes, &mut out[16..48]);
             nibbles(codes, &mut out[48..]);
         }
         BlockType::Q6K => {
             half(out, 208, scale);
             out[192..208].iter_mut().zip(scales).for_each(|(to, scale)| *to = *scale as i8 as u8);
             let (low, high) = out.split_at_mut(128);
-            for (i, codes) in codes.chunks_exact(32).enumerate() {
-                let (half_block, part) = (i / 4, i % 4);
-                let low = &mut low[half_block * 64 + part % 2 * 32..];
-                low.iter_mut().zip(codes).for_each(|(to, code)| *to |= (code & 15) << (part / 2 * 4));
-                high[half_block * 32..].iter_mut().zip(codes).for_each(|(to, code)| *to |= (code >> 4) << (part * 2));
+            for ((low, high), c) in low.chunks_exact_mut(64).zip(high.chunks_exact_mut(32)).zip(codes.chunks_exact(128)) {
+                for i in 0..64 {
+                    low[i] = c[i] & 15 | c[i + 64] << 4;
+                }
+                for i in 0..32 {
+                    high[i] = c[i] >> 4 | c[i + 32] >> 4 << 2 | c[i + 64] >> 4 << 4 | c[i + 96] >> 4 << 6;
+                }
             }
         }
     }
 }
 
+#[inline(always)]
 fn half(out: &mut [u8], at: usize, value: f32) {
     out[at..at + 2].copy_from_slice(&f16::from_f32(value).to_le_bytes());
 }
 
 /// Four bits of 32 codes, the first sixteen in the lower halves.
+#[inline(always)]
 fn simple(codes: &[u8], out: &mut [u8]) {
     let (first, second) = codes.split_at(16);
     for ((to, a), b) in out.iter_mut().zip(first).zip(second) {
@@ -102,6 +106,7 @@ fn simple(codes: &[u8], out: &mut [u8]) {
     }
 }
 
+#[inline(always)]
 fn fifth(codes: &[u8], out: &mut [u8]) {
     for (i, code) in codes.iter().enumerate() {
         out[i / 8] |= (code >> 4) << (i % 8);
@@ -109,20 +114,27 @@ fn fifth(codes: &[u8], out: &mut [u8]) {
 }
 
 /// What is above some bits of each code: of 32 codes one bit of each byte.
-fn high_bits(codes: &[u8], above: u32, out: &mut [u8]) {
-    for (bit, codes) in codes.chunks_exact(32).enumerate() {
-        out.iter_mut().zip(codes).for_each(|(to, code)| *to |= (code >> above) << bit);
+#[inline(always)]
+fn high_bits<const ABOVE: u32>(c: &[u8], out: &mut [u8]) {
+    let (c, out) = (&c[..256], &mut out[..32]);
+    for i in 0..32 {
+        let bit = |n: usize| (c[32 * n + i] >> ABOVE) << n;
+        out[i] = bit(0) | bit(1) | bit(2) | bit(3) | bit(4) | bit(5) | bit(6) | bit(7);
     }
 }
 
+/// Two bits of each code: of 128, those of 32 neighbours in one place of 32 bytes ([`super::decode::two_bits`]).
+#[inline(always)]
 fn low_two(codes: &[u8], out: &mut [u8]) {
-    for (g, codes) in codes.chunks_exact(16).enumerate() {
-        let (at, shift) = two_bits(g);
-        out[at..].iter_mut().zip(codes).for_each(|(to, code)| *to |= (code & 3) << shift);
+    for (to, c) in out.chunks_exact_mut(32).zip(codes.chunks_exact(128)) {
+        for i in 0..32 {
+            to[i] = c[i] & 3 | (c[i + 32] & 3) << 2 | (c[i + 64] & 3) << 4 | c[i + 96] << 6;
+        }
     }
 }
 
 /// Four bits of each code: of 64, the first 32 in the lower halves.
+#[inline(always)]
 fn nibbles(codes: &[u8], out: &mut [u8]) {
     for (to, codes) in out.chunks_exact_mut(32).zip(codes.chunks_exact(64)) {
         for (i, to) in to.iter_mut().enumerate() {
@@ -132,6 +144,7 @@ fn nibbles(codes: &[u8], out: &mut [u8]) {
 }
 
 /// Scales and minima of a `Q4_K` or `Q5_K` block.
+#[inline(always)]
 fn header(out: &mut [u8], block: &Block<'_>) {
     half(out, 0, block.scale);
     half(out, 2, block.min);
