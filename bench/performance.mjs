@@ -130,7 +130,7 @@ ${peers()}
 
 ## ggml's blocks
 
-\`npm run bench:ggml\`: 512 x 3072 weights, one thread each, our blocks decoded by ggml's own library. Nothing writes GGUF yet.
+\`npm run bench:ggml\`: 512 x 3072 weights, one thread each, our blocks decoded by ggml's own library.
 
 ${blocks()}
 
