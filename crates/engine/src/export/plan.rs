@@ -88,7 +88,7 @@ impl ExportPlan {
             for (i, place) in weight.places().iter().enumerate() {
                 of_layers.insert(*place, (i == 0).then_some(self.weights.len()));
             }
-            self.plan.layers.push(LayerPlan { name, written_as: None, joined: vec![], spec, role, pinned: true, yields: false });
+            self.plan.layers.push(LayerPlan { name, joined: vec![], spec, role, pinned: true, yields: false });
             self.weights.push((index, weight));
         }
         let mut units = Vec::new();
@@ -99,7 +99,7 @@ impl ExportPlan {
                     Some(Some(layer)) => TensorPlan::Quantize(*layer),
                     Some(None) => continue,
                     None => {
-                        target.layout.carry(tensor).map_err(|why| not_carried(target.layout, shard, tensor, why))?;
+                        target.layout.carry(tensor).map_err(|why| not_carried(target.layout, &shard.path, tensor, why))?;
                         TensorPlan::Carry
                     }
                 };

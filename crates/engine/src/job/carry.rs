@@ -9,10 +9,11 @@ use crate::memory::{Memory, resize};
 use aq_core::config::NonFinitePolicy;
 use aq_io::TensorInfo;
 use aq_io::fault::{self, Effect, Site};
-use aq_io::layout::{Layout, OutTensor};
+use aq_io::layout::{LayerSpec, Layout, OutTensor};
 use aq_io::output::Placed;
-use aq_io::source::{Shard, SourceTensor};
+use aq_io::source::SourceTensor;
 use aq_kernels::convert::{all_finite, first_non_finite, from_f32, to_f32};
+use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
 /// A multiple of every element size.
@@ -31,18 +32,16 @@ pub struct Carrier<'a> {
     pub non_finite: NonFinitePolicy,
 }
 
-/// What a tensor becomes that is not quantized.
-pub fn carried(job: &JobContext<'_>, source: &SourceTensor<'_>) -> Result<OutTensor, QuantError> {
-    let failure = |why| WorkFailure::NotCarried { tensor: source.info.name.clone(), layout: job.layout.name(), why };
-    let error =
-        |why| QuantError::QuantizationFailed { path: source.path().into(), layer: Some(source.info.name.clone()), failure: failure(why) };
-    job.layout.carry(&source.info).map_err(error)
+/// What a layer becomes that is not quantized after all.
+pub fn carried(job: &JobContext<'_>, source: &SourceTensor<'_>, layer: &LayerSpec) -> Result<OutTensor, QuantError> {
+    let tensor = job.layout.carry(&source.info).map_err(|why| not_carried(job.layout, source.path(), &source.info, why))?;
+    Ok(OutTensor { name: layer.written.clone(), ..tensor })
 }
 
 /// The error for a tensor that the layout has no place for.
-pub fn not_carried(layout: &dyn Layout, shard: &Shard, tensor: &TensorInfo, why: String) -> QuantError {
+pub fn not_carried(layout: &dyn Layout, path: &Path, tensor: &TensorInfo, why: String) -> QuantError {
     let failure = WorkFailure::NotCarried { tensor: tensor.name.clone(), layout: layout.name(), why };
-    QuantError::QuantizationFailed { path: shard.path.clone(), layer: Some(tensor.name.clone()), failure }
+    QuantError::QuantizationFailed { path: path.into(), layer: Some(tensor.name.clone()), failure }
 }
 
 /// Copies a tensor and returns the checksum of what was written; counts its bytes for `name` if given.

@@ -84,7 +84,7 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
             attempts.is_empty(),
         )?
         else {
-            return keep(job, files);
+            return keep(job, files, &spec);
         };
         if measured.flags.rotated_too_large {
             spec = spec.with_scheme(spec.scheme.with_rotation(None));
@@ -197,11 +197,11 @@ pub fn figures(sums: &RowSums, worst_row_cosine: f64) -> Figures {
 }
 
 /// Values that are not finite: an error with the first and their number, or the tensor as it is.
-fn keep(job: &JobContext<'_>, files: &LayerFiles<'_>) -> Result<(LayerEnd, u64), QuantError> {
+fn keep(job: &JobContext<'_>, files: &LayerFiles<'_>, layer: &LayerSpec) -> Result<(LayerEnd, u64), QuantError> {
     if job.config.non_finite == NonFinitePolicy::Error {
         return Err(carry::non_finite(files.source)?);
     }
-    let tensor = carry::carried(job, files.source)?;
+    let tensor = carry::carried(job, files.source, layer)?;
     let placed = files.writer.append(std::slice::from_ref(&tensor))?.remove(0);
     let checksum = carry::copy(&job.carrier(), files, &placed, None)?;
     Ok((LayerEnd::Kept(placed), checksum))

@@ -122,7 +122,7 @@ pub fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
     let (from, to) = (planned.spec.scheme.bits, s.bits);
     LayerReport {
         name: planned.name.clone(),
-        written_as: planned.written_as.clone(),
+        written_as: (done.spec.written != done.spec.tensor).then(|| done.spec.written.clone()),
         joined: planned.joined.clone(),
         shape: done.spec.shape.iter().map(|&d| d as u64).collect(),
         parameters: done.spec.geometry.numel() as u64,

@@ -228,7 +228,7 @@ pub fn verified(
                     carried[task] = reread.digest(p.position, p.tensor.len)? == Some(entry.checksum);
                 }
                 (TensorPlan::Quantize(i), Made::Kept(position)) => {
-                    let placed = Placed { tensor: carry::carried(job, &tensor.source)?, position: *position };
+                    let placed = Placed { tensor: carry::carried(job, &tensor.source, &job.plan.layers[i].spec)?, position: *position };
                     let len = placed.tensor.len;
                     if reread.digest(*position, len)? == Some(entry.checksum) && job.plan.layers.get(i).is_some() {
                         file.writer.reserve(*position + len);

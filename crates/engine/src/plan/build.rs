@@ -155,13 +155,15 @@ impl Builder<'_> {
             }
             let Some(mut unit) = self.unit(names, place, tensor, &by_name)? else { continue };
             let source = unit.source(self.component).ok_or_else(|| self.misfit(shard, tensor))?;
-            self.layout.carry(&source.info).map_err(|why| not_carried(self.layout, shard, tensor, why))?;
+            self.layout.carry(&source.info).map_err(|why| not_carried(self.layout, &shard.path, tensor, why))?;
             let choice = joined(unit.members.iter().filter_map(|p| choices.get(p)));
             unit.plan = self.tensor(&source.info, choice, &mut built.floats);
             if let TensorPlan::Quantize(i) = unit.plan {
                 let module = |p: &Place| self.report_name(&self.component.shards[p.shard].header.tensors[p.tensor].name);
                 let joined = if unit.members.len() > 1 { unit.members.iter().map(module).collect() } else { vec![] };
-                (self.plan.layers[i].written_as, self.plan.layers[i].joined) = (unit.name.clone(), joined);
+                let layer = &mut self.plan.layers[i];
+                layer.joined = joined;
+                layer.spec.written.clone_from(unit.name.as_ref().unwrap_or(&source.info.name));
             }
             built.units.push(unit);
         }
@@ -190,7 +192,7 @@ impl Builder<'_> {
                 if matches!(asked, Some(asked) if spec.scheme.bits > asked) {
                     self.plan.widened.push(name.clone());
                 }
-                self.plan.layers.push(LayerPlan { name, written_as: None, joined: vec![], spec, role, pinned, yields });
+                self.plan.layers.push(LayerPlan { name, joined: vec![], spec, role, pinned, yields });
                 TensorPlan::Quantize(self.plan.layers.len() - 1)
             }
             Err(why) => {
@@ -240,11 +242,12 @@ impl Builder<'_> {
         let whole = Unit::of(place, TensorPlan::Carry);
         let Some(names) = names else { return Ok(Some(whole)) };
         let shard = &self.component.shards[place.shard];
-        let refused = |why| not_carried(self.layout, shard, tensor, why);
+        let refused = |why| not_carried(self.layout, &shard.path, tensor, why);
         let config = self.component.config.as_ref();
         let found = names.original(&tensor.name, config.unwrap_or(&serde_json::Map::new())).map_err(refused)?;
         let Some(Original { name, members, op }) = found else { return Ok(None) };
-        let missing = |member: &String| not_carried(self.layout, shard, tensor, format!("{member}, which belongs to it, is not there"));
+        let missing =
+            |member: &String| not_carried(self.layout, &shard.path, tensor, format!("{member}, which belongs to it, is not there"));
         let members = members.iter().map(|m| places.get(m.as_str()).copied().ok_or_else(|| missing(m))).collect::<Result<Vec<_>, _>>()?;
         if members.first() != Some(&place) {
             return Ok(None);
@@ -253,7 +256,7 @@ impl Builder<'_> {
     }
 
     fn misfit(&self, shard: &Shard, tensor: &TensorInfo) -> QuantError {
-        not_carried(self.layout, shard, tensor, "the tensors it is joined of have different types or rows".into())
+        not_carried(self.layout, &shard.path, tensor, "the tensors it is joined of have different types or rows".into())
     }
 
     /// Two tensors of one component must not get one name, in whatever shards they stand: loaders see one list.

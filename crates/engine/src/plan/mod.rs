@@ -18,8 +18,6 @@ use aq_io::weights::Place;
 pub struct LayerPlan {
     /// Name in reports: `component/layer` when several components are quantized.
     pub name: String,
-    /// The name in the file, where that is not the source's.
-    pub written_as: Option<String>,
     /// Layers of the source whose rows it joins, where they are several.
     pub joined: Vec<String>,
     /// Layer as the layout sees it.
@@ -180,18 +178,13 @@ impl Plan {
 
     /// What a tensor becomes. That it can be carried was seen when the plan was made.
     fn out(&self, unit: &Unit, info: &TensorInfo, layout: &dyn Layout) -> Vec<OutTensor> {
-        let out: Vec<OutTensor> = match unit.plan {
-            TensorPlan::Carry => layout.carry(info).into_iter().collect(),
+        match unit.plan {
+            TensorPlan::Carry => {
+                let named = |t: OutTensor| OutTensor { name: unit.name.clone().unwrap_or(t.name), ..t };
+                layout.carry(info).map(named).into_iter().collect()
+            }
             TensorPlan::Quantize(i) => layout.tensors(&self.layers[i].spec),
-        };
-        let Some(name) = &unit.name else { return out };
-        let module = |name: &str| name.strip_suffix(".weight").unwrap_or(name).to_owned();
-        let (from, to) = (module(&info.name), module(name));
-        let renamed = |mut t: OutTensor| {
-            t.name = if t.name == info.name { name.clone() } else { t.name.replacen(&from, &to, 1) };
-            t
-        };
-        out.into_iter().map(renamed).collect()
+        }
     }
 
     /// Source bytes of the weight files that are rewritten.

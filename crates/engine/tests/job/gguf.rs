@@ -251,6 +251,32 @@ fn original_names_join_rows_and_exchange_halves() {
 }
 
 #[test]
+fn raised_and_kept_layers_have_their_original_names() {
+    let bench = flux();
+    let names = |out: &str| {
+        let file = shard(&bench.out(out).join(GGUF));
+        file.header.tensors.iter().map(|t| t.name.clone()).collect::<std::collections::BTreeSet<_>>()
+    };
+    bench.run("out", &json!({"layout": "gguf", "ggufNames": "original", "bitWidth": 2})).expect("the job succeeds");
+    let options = json!({"layout": "gguf", "ggufNames": "original", "bitWidth": 2, "minAccuracy": 0.999});
+    let report = bench.run("raised", &options).expect("the job succeeds");
+    assert!(report.layers.iter().all(|l| l.fallback.is_some()));
+    assert_eq!(names("raised"), names("out"));
+    let file = shard(&bench.out("raised").join(GGUF));
+    let kinds = ["double_blocks.0.img_attn.qkv.weight", "single_blocks.0.linear1.weight"].map(|n| file.header.tensor(n).map(|t| t.dtype));
+    assert_eq!(kinds, [Some(Dtype::Blocks(BlockType::Q8_0)); 2]);
+
+    let path = bench.model().join("diffusion_pytorch_model-00002-of-00002.safetensors");
+    let mut bytes = std::fs::read(&path).expect("the shard is there");
+    let place = shard(&path).header.tensor("transformer_blocks.0.attn.to_k.weight").map(|t| t.offset as usize).expect("it is in the shard");
+    bytes[place..place + 4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    std::fs::write(&path, bytes).expect("a test's own folder can be written");
+    let options = json!({"layout": "gguf", "ggufNames": "original", "nonFinite": "keep"});
+    bench.run("kept", &options).expect("the job succeeds");
+    assert_eq!(names("kept"), names("out"));
+}
+
+#[test]
 fn original_names_that_are_not_known_are_refused() {
     let unknown = Bench::new(&wide()).fails(&json!({"layout": "gguf", "ggufNames": "original"}));
     assert!(matches!(&unknown, QuantError::InvalidConfig(issues) if issues[0].path == "ggufNames"), "{unknown:?}");

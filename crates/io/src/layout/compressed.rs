@@ -37,7 +37,7 @@ impl Layout for CompressedTensors {
     }
 
     fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor> {
-        let (g, scheme, module) = (layer.geometry, layer.scheme, layer.module());
+        let (g, scheme, module) = (layer.geometry, layer.scheme, layer.written_module());
         let (row, scale) = (row_bytes(g.channels, scheme.bits), scale_file_dtype(scheme.scale_dtype));
         let of = |name: &str, dtype, shape: Vec<usize>, row: usize, fixed: Vec<u8>| OutTensor {
             name: format!("{module}.weight_{name}"),
@@ -83,7 +83,7 @@ impl Layout for CompressedTensors {
         for layer in described.layers {
             let g = layer.geometry;
             let size = (g.groups() > 1).then_some(g.group);
-            groups.entry((layer.scheme.bits, size)).or_default().push(layer.module());
+            groups.entry((layer.scheme.bits, size)).or_default().push(layer.written_module());
         }
         let mut list = Map::new();
         for (i, ((bits, size), modules)) in groups.into_iter().enumerate() {

@@ -105,7 +105,7 @@ impl Layout for Gguf {
         let Some(kind) = layer.scheme.blocks else { return vec![] };
         let row = layer.geometry.row() / kind.weights() * kind.bytes();
         vec![OutTensor {
-            name: layer.tensor.clone(),
+            name: layer.written.clone(),
             dtype: Dtype::Blocks(kind),
             shape: layer.shape.clone(),
             len: (layer.geometry.out * row) as u64,

@@ -31,6 +31,8 @@ pub use stored::{Storage, Stored};
 pub struct LayerSpec {
     /// Name of the weight tensor in the source: `M.weight`.
     pub tensor: String,
+    /// Its name in the output: the same, unless the output has names of its own.
+    pub written: String,
     /// Its shape.
     pub shape: Vec<usize>,
     /// The float type that the `plain` layout writes it in.
@@ -45,7 +47,7 @@ impl LayerSpec {
     /// With the geometry that follows from shape and scheme; `None` where a shape has no rows and channels.
     pub fn new(tensor: &str, shape: &[usize], dtype: Dtype, scheme: Scheme) -> Option<Self> {
         let geometry = Geometry::of(shape, scheme.group_size)?;
-        Some(Self { tensor: tensor.into(), shape: shape.into(), dtype, geometry, scheme })
+        Some(Self { tensor: tensor.into(), written: tensor.into(), shape: shape.into(), dtype, geometry, scheme })
     }
 
     /// The same layer under another scheme.
@@ -55,9 +57,14 @@ impl LayerSpec {
         Self { geometry, scheme, ..self.clone() }
     }
 
-    /// The module's name.
+    /// The module's name in the source.
     pub fn module(&self) -> &str {
         self.tensor.strip_suffix(".weight").unwrap_or(&self.tensor)
+    }
+
+    /// The module's name in the output.
+    pub fn written_module(&self) -> &str {
+        self.written.strip_suffix(".weight").unwrap_or(&self.written)
     }
 }
 

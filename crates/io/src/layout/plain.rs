@@ -28,7 +28,7 @@ impl Layout for Plain {
     fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor> {
         let size = layer.dtype.size() as u64;
         vec![OutTensor {
-            name: layer.tensor.clone(),
+            name: layer.written.clone(),
             dtype: layer.dtype,
             shape: layer.shape.clone(),
             len: layer.geometry.numel() as u64 * size,

@@ -34,11 +34,11 @@ impl Layout for Sdnq {
     }
 
     fn tensors(&self, layer: &LayerSpec) -> Vec<OutTensor> {
-        let (g, scheme, module) = (layer.geometry, layer.scheme, layer.module());
+        let (g, scheme, module) = (layer.geometry, layer.scheme, layer.written_module());
         let kernel = layer.shape.get(2..).unwrap_or_default();
         let bits = u64::from(scheme.bits.bits());
         let mut tensors = vec![OutTensor {
-            name: layer.tensor.clone(),
+            name: layer.written.clone(),
             dtype: code_dtype(scheme.bits, scheme.symmetric()),
             shape: match scheme.bits {
                 BitWidth::Eight => grouped_shape(g, g.group, kernel),

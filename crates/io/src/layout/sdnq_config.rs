@@ -34,8 +34,8 @@ pub fn write(described: Described<'_>) -> Map<String, Value> {
         if layer.scheme.bits != base.bits || layer.scheme.zero != base.zero {
             let name = dtype_name(layer.scheme.bits, layer.scheme.symmetric());
             match by_type.iter_mut().find(|(n, _)| *n == name) {
-                Some((_, list)) => list.push(&layer.tensor),
-                None => by_type.push((name, vec![&layer.tensor])),
+                Some((_, list)) => list.push(&layer.written),
+                None => by_type.push((name, vec![&layer.written])),
             }
         }
     }
