@@ -7,7 +7,7 @@ export type Modality = 'text' | 'code' | 'image' | 'audio' | 'video';
 /** `gptq` needs `calibration`; `auto` takes it wherever a layer's inputs are known. */
 export type Method = 'auto' | 'rtn' | 'mse' | 'gptq';
 export type DeploymentProfile = 'edge' | 'local' | 'cloud';
-export type Layout = 'auto' | 'sdnq' | 'compressed-tensors' | 'gguf' | 'plain';
+export type Layout = 'auto' | 'sdnq' | 'compressed-tensors' | 'gguf' | 'comfyui' | 'parquet' | 'plain';
 export const LOG_LEVELS = ['off', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 /** `original`: those of the checkpoint that a diffusers model came from, which ComfyUI and stable-diffusion.cpp know. */

@@ -74,6 +74,8 @@ pub enum ZeroKind {
     None,
     /// Asymmetric: `w^ = q * scale + zero`, zero a float.
     Float,
+    /// Asymmetric around the middle code: `w^ = (q - 2^(b-1)) * scale + zero`.
+    Middle,
 }
 
 /// Everything needed to encode one layer.
@@ -106,6 +108,13 @@ impl Scheme {
     #[must_use]
     pub fn with_bits(self, bits: BitWidth) -> Self {
         Self { bits, scale_dtype: ScaleDtype::for_bits(bits), ..self }
+    }
+
+    /// The same scheme with its zero, where it has one, at code 0.
+    #[must_use]
+    pub fn with_float_zero(self) -> Self {
+        let zero = if self.symmetric() { ZeroKind::None } else { ZeroKind::Float };
+        Self { zero, ..self }
     }
 
     /// Bytes of codes, scales and zeros of a layer.

@@ -1,5 +1,6 @@
 //! What can go wrong with files. Closed; every variant carries data, the engine turns it into words.
 
+use crate::errno::{self, ErrnoClass};
 use crate::fault::Site;
 use aq_core::StopSource;
 use std::io;
@@ -130,6 +131,8 @@ pub enum Defect {
     ArithmeticOverflow,
     TrailingBytes,
     ChangedWhileReading,
+    ParquetFooter,
+    Checksum,
 }
 
 impl Defect {
@@ -151,6 +154,8 @@ impl Defect {
             Self::ArithmeticOverflow => "arithmetic-overflow",
             Self::TrailingBytes => "trailing-bytes",
             Self::ChangedWhileReading => "changed-while-reading",
+            Self::ParquetFooter => "parquet-footer",
+            Self::Checksum => "checksum",
         }
     }
 }
@@ -258,5 +263,16 @@ impl IoError {
             declared: Some(declared.into().0),
             limit: Some(limit.into().0),
         }))
+    }
+}
+
+/// Whether a failure of the disk stays what it is when it happens inside another library's reader. Otherwise it is taken for damage: a bad
+/// footer, too, shows as a seek that the system refuses.
+pub(crate) fn keeps_its_kind(error: &IoError) -> bool {
+    match error {
+        IoError::File { source, .. } => {
+            errno::class(source) == ErrnoClass::Transient || matches!(errno::name(source).as_str(), "EIO" | "EACCES" | "EPERM")
+        }
+        _ => true,
     }
 }

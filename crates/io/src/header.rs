@@ -3,12 +3,14 @@
 use crate::disk::InputFile;
 use crate::error::{Defect, IoError};
 use crate::gguf;
+use crate::layout::{LayerSpec, Placing};
+use crate::parquet;
 use aq_core::Dtype;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The format's own bound on the header.
 pub const MOST_HEADER_BYTES: u64 = 100_000_000;
@@ -30,9 +32,69 @@ pub struct TensorInfo {
     pub len: u64,
     /// What its values are multiplied by: one number, or one for each row. Of floats of eight bits only.
     pub scale: Option<Arc<Vec<f32>>>,
+    /// Where its rows stand in it.
+    pub placing: Placing,
+    /// What its bytes must sum to, and those that stand with it.
+    pub sums: Option<Arc<Sums>>,
+}
+
+/// Checksums of bytes that belong together, looked at when some of them are first read.
+#[derive(Debug, Default)]
+pub struct Sums {
+    /// Places and lengths, in the order they are summed, and the sum (CRC-32C).
+    rows: Vec<(Vec<(u64, u64)>, u32)>,
+    checked: Mutex<bool>,
+}
+
+impl PartialEq for Sums {
+    fn eq(&self, other: &Self) -> bool {
+        self.rows == other.rows
+    }
+}
+
+impl Sums {
+    /// Some more bytes.
+    pub fn push(&mut self, places: Vec<(u64, u64)>, crc: u32) {
+        self.rows.push((places, crc));
+    }
+
+    /// Reads all of the bytes, once.
+    pub(crate) fn check(&self, file: &InputFile, tensor: &str) -> Result<(), IoError> {
+        const READ_BYTES: u64 = 1 << 20;
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows: &[_] = if *checked { &[] } else { &self.rows };
+        let mut buffer = Vec::new();
+        for (places, stated) in rows {
+            let mut crc = 0;
+            for &(at, len) in places {
+                for done in (0..len).step_by(READ_BYTES as usize) {
+                    buffer.resize(READ_BYTES.min(len - done) as usize, 0);
+                    file.read(&mut buffer, at + done)?;
+                    crc = crc32c::crc32c_append(crc, &buffer);
+                }
+            }
+            if crc != *stated {
+                return Err(IoError::damaged_by(file.path(), Some(tensor), Defect::Checksum, u64::from(crc), u64::from(*stated)));
+            }
+        }
+        *checked = true;
+        Ok(())
+    }
 }
 
 impl TensorInfo {
+    /// Of no type and no bytes yet.
+    pub(crate) fn named(name: &str) -> Self {
+        let (dtype, shape, placing) = (Dtype::F32, vec![], Placing::Rows);
+        Self { name: name.into(), dtype, shape, offset: 0, len: 0, scale: None, placing, sums: None }
+    }
+
+    /// Of some type and shape, nowhere yet.
+    pub fn of(name: &str, dtype: Dtype, shape: &[usize]) -> Self {
+        let len = shape.iter().product::<usize>() as u64 * dtype.size() as u64;
+        Self { dtype, shape: shape.into(), len, ..Self::named(name) }
+    }
+
     /// Number of elements.
     pub fn numel(&self) -> usize {
         self.shape.iter().product()
@@ -57,6 +119,8 @@ pub struct Header {
     pub metadata: BTreeMap<String, String>,
     /// The keys of a GGUF file.
     pub keys: Option<gguf::Keys>,
+    /// Tensors of a Parquet archive by name, with what those in codes stand for.
+    pub archive: HashMap<String, Option<LayerSpec>>,
     /// Tensors that only say how others are stored; [`TensorInfo::scale`] has what they say.
     pub spent: HashSet<String>,
 }
@@ -68,9 +132,12 @@ impl Header {
     }
 
     /// Reads and checks the header of an open file.
-    pub fn read(file: &InputFile) -> Result<Self, IoError> {
+    pub fn read(file: &Arc<InputFile>) -> Result<Self, IoError> {
         if gguf::begins(file)? {
             return gguf::read(file);
+        }
+        if parquet::begins(file)? {
+            return parquet::read(file);
         }
         let (path, file_len) = (file.path(), file.len());
         if file_len < 8 {
@@ -157,7 +224,7 @@ fn tensor(name: &str, value: &Value, path: &Path, data_start: u64, data_len: u64
         return Err(IoError::damaged_by(path, Some(name), Defect::SizeMismatch, bytes, end - begin));
     }
     let shape = shape.into_iter().map(usize::try_from).collect::<Result<_, _>>().map_err(|_| overflow())?;
-    Ok(TensorInfo { name: name.into(), dtype, shape, offset: data_start + begin, len: bytes, scale: None })
+    Ok(TensorInfo { dtype, shape, offset: data_start + begin, len: bytes, ..TensorInfo::named(name) })
 }
 
 /// The entries of a JSON object in order, doubles included: a map would drop them silently.

@@ -10,11 +10,13 @@ pub mod errno;
 pub mod error;
 pub mod fault;
 pub mod gguf;
+mod guard;
 pub mod header;
 pub mod json;
 pub mod layout;
 pub mod os;
 pub mod output;
+pub mod parquet;
 pub mod source;
 pub mod weights;
 

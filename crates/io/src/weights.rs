@@ -2,7 +2,7 @@
 
 use crate::error::IoError;
 use crate::header::TensorInfo;
-use crate::layout::{LayerSpec, Layout, OutTensor, Storage, Stored};
+use crate::layout::{LayerSpec, Layout, OutTensor, Placing, Storage, Stored};
 use crate::source::{Component, Shard};
 use aq_core::{BlockType, Geometry};
 use aq_kernels::convert::to_f32;
@@ -19,7 +19,7 @@ pub fn read_float_rows(
 ) -> Result<(), IoError> {
     let size = tensor.dtype.size();
     bytes.resize(out.len() * size, 0);
-    shard.read(bytes, tensor.offset + (first * row * size) as u64)?;
+    shard.read_tensor(tensor, bytes, (first * row * size) as u64)?;
     to_f32(bytes, tensor.dtype, out);
     tensor.apply_scale(first * row, out);
     Ok(())
@@ -131,8 +131,13 @@ impl Coded {
         let one = |(place, planned): (&Place, &OutTensor)| {
             let (shard, tensor) = place.of(component);
             let mut buffer = vec![0; ((rows as u64 * planned.row_bits).div_ceil(8)) as usize];
-            shard.read(&mut buffer, tensor.offset + planned.row_offset(first))?;
-            Ok(buffer)
+            shard.check(tensor)?;
+            // Pages are those of the file, which may have been cut otherwise than a layout would now.
+            let placing = if tensor.placing == Placing::Rows { &planned.placing } else { &tensor.placing };
+            for (at, part) in placing.pieces(planned.row_offset(first), buffer.len()) {
+                shard.read(&mut buffer[part], tensor.offset + at)?;
+            }
+            Ok(placing.by_rows(buffer))
         };
         self.tensors.iter().zip(&planned).map(one).collect()
     }

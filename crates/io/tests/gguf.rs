@@ -81,7 +81,7 @@ fn keys_go_to_a_new_file_as_they_are() {
     for (place, t) in placed.iter().zip(&shard.header.tensors) {
         writer.write(place, 0, &content(&shard, t)).unwrap();
     }
-    let written = writer.finish::<IoError>(&placed, || Ok(())).unwrap();
+    let written = writer.finish::<IoError>(&placed, None, || Ok(())).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!((written.len, written.hash), (bytes.len() as u64, blake3::hash(&bytes).to_hex().to_string()));
     // The same file by hand, with the keys that say what it is.

@@ -27,7 +27,7 @@ fn plain() -> Container {
 }
 
 fn done(writer: ShardWriter, last: &[Placed]) -> WrittenShard {
-    writer.finish(last, || Ok::<(), IoError>(())).expect("the file can be finished")
+    writer.finish(last, None, || Ok::<(), IoError>(())).expect("the file can be finished")
 }
 
 /// What the other library finds must be exactly these tensors, each aligned to its elements, the file covered.
@@ -171,5 +171,5 @@ fn an_existing_file_is_refused_and_a_stop_is_heard() {
     let (writer, placed) = ShardWriter::create(&Disk::default(), &path, &plain(), &mixed()).unwrap();
     assert!(matches!(ShardWriter::create(&Disk::default(), &path, &plain(), &mixed()), Err(IoError::File { .. })));
     let stop = || Err(IoError::OutputExists { path: "stop".into() });
-    assert!(matches!(writer.finish(&placed, stop), Err(IoError::OutputExists { .. })));
+    assert!(matches!(writer.finish(&placed, None, stop), Err(IoError::OutputExists { .. })));
 }

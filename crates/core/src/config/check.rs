@@ -65,7 +65,7 @@ const TABLE: [Row; 31] = [
     row("failFast", Kind::Boolean, BOOLEAN),
     row("overwrite", Kind::Boolean, BOOLEAN),
     row("method", Kind::OneOf(&["auto", "rtn", "mse", "gptq"]), "'auto', 'rtn', 'mse' or 'gptq'"),
-    row("layout", Kind::OneOf(&["auto", "sdnq", "compressed-tensors", "gguf", "plain"]), "'auto' or layout names"),
+    row("layout", Kind::OneOf(&["auto", "sdnq", "compressed-tensors", "gguf", "comfyui", "parquet", "plain"]), "'auto' or layout names"),
     row("ggufNames", Kind::OneOf(&["auto", "diffusers", "original"]), "'auto', 'diffusers' or 'original'"),
     row("plainDtype", Kind::OneOf(&["source", "f32", "f16", "bf16"]), "'source', 'f32', 'f16' or 'bf16'"),
     row("protectBlocks", Kind::OneOf(&["auto", "none"]), "'auto' or 'none'"),

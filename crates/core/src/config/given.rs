@@ -158,7 +158,7 @@ impl GivenConfig {
         if self.enable_mixed_precision == Some(true) && self.target_model_size_mb.is_none() {
             list.push(("enableMixedPrecision", "there is no targetModelSizeMb in this job"));
         }
-        if self.enable_spatial == Some(true) && self.at_eight_bits() {
+        if self.enable_spatial == Some(true) && self.at_eight_bits() && self.layout() != Some(Layout::ComfyUi) {
             list.push(("enableSpatial", "nothing is rotated at 8 bits"));
         }
         if self.layout() == Some(Layout::CompressedTensors) {
@@ -166,6 +166,15 @@ impl GivenConfig {
             list.extend(
                 (self.enable_spatial == Some(true)).then_some(("enableSpatial", "no reader of compressed-tensors undoes a rotation")),
             );
+        }
+        if self.layout() == Some(Layout::ComfyUi) {
+            let own = "ComfyUI's formats have groups of their own: rows at 8 bits, 64 weights at 4";
+            list.extend(self.group_size.map(|_| ("groupSize", own)));
+            let eight = self.at_eight_bits();
+            list.extend(
+                (self.enable_spatial == Some(true) && !eight).then_some(("enableSpatial", "ComfyUI undoes a rotation of 8 bits only")),
+            );
+            list.extend((self.symmetric == Some(false) && eight).then_some(("symmetric", "ComfyUI's 8 bits are symmetric")));
         }
         if self.layout() == Some(Layout::Gguf) {
             let blocks = "ggml's blocks have groups, minima and searches of their own";

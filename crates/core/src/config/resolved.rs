@@ -47,13 +47,17 @@ pub enum Layout {
     CompressedTensors,
     /// ggml's blocks: diffusers, ComfyUI, stable-diffusion.cpp and llama.cpp open them.
     Gguf,
+    /// ComfyUI's codes of 8 and 4 bits, under the original names: ComfyUI opens it.
+    ComfyUi,
+    /// An archive for tools that ask about layers: any reader of Parquet opens it.
+    Parquet,
     /// Dequantized to the source's types: any loader opens it.
     Plain,
 }
 
 impl Layout {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Sdnq, Self::CompressedTensors, Self::Gguf, Self::Plain];
+    pub const ALL: [Self; 6] = [Self::Sdnq, Self::CompressedTensors, Self::Gguf, Self::ComfyUi, Self::Parquet, Self::Plain];
 
     /// From its name; `None` for `auto`, which the model decides.
     pub fn parse(name: &str) -> Option<Self> {
@@ -66,6 +70,8 @@ impl Layout {
             Self::Sdnq => "sdnq",
             Self::CompressedTensors => "compressed-tensors",
             Self::Gguf => "gguf",
+            Self::ComfyUi => "comfyui",
+            Self::Parquet => "parquet",
             Self::Plain => "plain",
         }
     }

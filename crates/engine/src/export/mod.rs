@@ -4,23 +4,25 @@ mod plan;
 
 use crate::control::Control;
 use crate::error::QuantError;
+use crate::job::archive::Archive;
 use crate::job::blocks::{Block, LayerFiles, row_blocks, working_set};
 use crate::job::carry::{self, Carrier};
 use crate::job::files::{self, Written};
 use crate::job::finish::finish;
 use crate::job::manifest::WrittenFile;
-use crate::job::tables::FILE as TABLES;
+use crate::job::tables::{FILE as TABLES, Table};
 use crate::job::{before, manifest, pool, thread_count};
 use crate::memory::Memory;
 use crate::modality;
 use crate::plan::{FilePlan, PlannedTensor, TensorPlan};
 use aq_core::config::{Layout as LayoutName, NonFinitePolicy, PlainDtype};
 use aq_core::report::{Warning, megabytes};
-use aq_core::{Modality, Phase};
+use aq_core::{BitWidth, Modality, Phase};
 use aq_io::disk::DEFAULT_RETRIES;
-use aq_io::layout::{EncodedRows, Layout, layout};
+use aq_io::layout::{EncodedRows, Layout};
 use aq_io::output::{Existing, Placed, ShardWriter, Staging};
 use aq_io::source::{self, Shard, Source};
+use aq_kernels::convert::from_f32;
 use plan::ExportPlan;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -70,15 +72,19 @@ pub fn export(request: &ExportRequest, control: &Arc<Control>) -> Result<ExportR
     before::refuse_overlap(&disk, &request.to, &source)?;
     let earlier = manifest::read(&disk, &source)?;
     control.enter(Phase::Plan)?;
-    let layout = layout(request.layout);
+    let layout = before::layout_for(request.layout, &source);
     let modality = modality::search(&source, None)?.found.map_or(Modality::Image, |f| f.modality);
-    let planned = plan::plan(request, &source, modality, layout)?;
+    let bits = earlier.as_ref().and_then(|m| m.get("bitWidth")?.as_u64()).and_then(|b| BitWidth::try_from(b).ok());
+    let planned = plan::plan(request, &source, modality, layout, bits)?;
     before::check_space(&request.to, &source, &planned.plan, layout)?;
     control.progress.plan(planned.plan.layers.len() as u64, planned.plan.bytes(&source));
     let threads = pool(request.num_threads)?;
     let memory = Memory::new(MEMORY, thread_count(request.num_threads));
     let staging = Staging::create(&disk, &request.to, Existing { overwrite: request.overwrite, resume: false })?;
-    let job = Export { source: &source, planned: &planned, layout, control, memory: &memory };
+    let tables = source.root.join(TABLES);
+    let tables = if disk.is_file(&tables)? { Some(Shard::open(&disk, &tables, None)?) } else { None };
+    let archive = layout.tells().then(|| archive(&source, &planned, earlier.as_ref(), tables.as_ref()));
+    let job = Export { source: &source, planned: &planned, layout, archive: archive.as_ref(), control, memory: &memory };
     let written = threads.install(|| job.write(&staging))?;
     source.components.iter().flat_map(|c| &c.shards).try_for_each(Shard::check_unchanged)?;
     let mut rewritten = Vec::new();
@@ -86,9 +92,8 @@ pub fn export(request: &ExportRequest, control: &Arc<Control>) -> Result<ExportR
         rewritten.extend(files::write_config(&source, &planned.plan, component, &written.layers, layout, &staging)?);
     }
     files::carry_over(&source, &planned.plan, &staging, control, rewritten)?;
-    let tables = source.root.join(TABLES);
-    if disk.is_file(&tables)? {
-        staging.carry(&tables, Path::new(TABLES), false, || control.check())?;
+    if let Some(tables) = &tables {
+        staging.carry(&tables.path, Path::new(TABLES), false, || control.check())?;
     }
     manifest::exported(&staging, earlier.as_ref(), layout.name(), &written.files)?;
     staging.seal()?;
@@ -108,10 +113,30 @@ pub fn export(request: &ExportRequest, control: &Arc<Control>) -> Result<ExportR
     })
 }
 
+/// What the end of an archive tells: what the run that made the codes has reported.
+fn archive<'a>(
+    source: &'a Source,
+    planned: &'a ExportPlan,
+    earlier: Option<&Map<String, Value>>,
+    tables: Option<&'a Shard>,
+) -> Archive<'a> {
+    let layers = earlier.and_then(|m| m.get("layers")).and_then(Value::as_array).into_iter().flatten();
+    let named = |layer: &Value| Some((layer["name"].as_str()?.to_owned(), layer.clone()));
+    let table = move |i: usize| tables.map_or(Ok(None), |shard| Table::read(shard, &planned.plan.layers[i].name));
+    Archive {
+        source,
+        plan: &planned.plan,
+        config: earlier.and_then(|m| m.get("config")).cloned().unwrap_or_default(),
+        reports: layers.filter_map(named).collect(),
+        tables: Box::new(table),
+    }
+}
+
 struct Export<'a> {
     source: &'a Source,
     planned: &'a ExportPlan,
     layout: &'static dyn Layout,
+    archive: Option<&'a Archive<'a>>,
     control: &'a Control,
     memory: &'a Memory,
 }
@@ -141,7 +166,7 @@ impl Export<'_> {
             outputs.push((file, writer, placed));
         }
         self.control.enter(Phase::Commit)?;
-        let files = finish(self.source, &self.planned.plan, outputs, &layers, self.layout, staging, self.control)?;
+        let files = finish(self.source, &self.planned.plan, outputs, &layers, self.layout, self.archive, staging, self.control)?;
         Ok(Output { files, layers })
     }
 
@@ -169,11 +194,18 @@ impl Export<'_> {
             self.control.check()?;
             let _permit = self.memory.acquire(rows as u64 * working_set(to.geometry, 4), self.control)?;
             let bytes = coded.read(component, first, rows)?;
-            let mut encoded = EncodedRows::default();
-            coded.layout.read_codes(&coded.spec, &bytes.iter().map(Vec::as_slice).collect::<Vec<_>>(), rows, &mut encoded);
+            let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
             let mut out = vec![Vec::new(); placed.len()];
-            self.layout.write_rows(to, &encoded, &mut out);
-            for (placed, bytes) in placed.iter().zip(&out) {
+            if self.layout.holds_codes() {
+                let mut encoded = EncodedRows::default();
+                coded.layout.read_codes(&coded.spec, &bytes, rows, &mut encoded);
+                self.layout.write_rows(to, &encoded, &mut out);
+            } else {
+                let mut values = vec![0.0; rows * to.geometry.row()];
+                coded.layout.read_rows(&coded.spec, &bytes, rows, &mut values);
+                from_f32(&values, to.dtype, &mut out[0]);
+            }
+            for (placed, bytes) in placed.iter().zip(&out).filter(|(placed, _)| placed.tensor.row_bits > 0) {
                 writer.write(placed, placed.tensor.row_offset(first), bytes)?;
             }
             Ok::<(), QuantError>(())

@@ -6,11 +6,11 @@ use crate::job::not_carried;
 use crate::plan::{ComponentPlan, LayerPlan, Plan, TensorPlan, Unit, named_floats, tied_head};
 use crate::rules::rules;
 use aq_core::config::PlainDtype;
-use aq_core::{Dtype, Modality, Scheme};
+use aq_core::{BitWidth, Dtype, Modality, Scheme, ZeroKind, group_for};
 use aq_io::layout::{LayerSpec, Layout};
 use aq_io::source::{Component, Source};
 use aq_io::weights::{Coded, Place, Weight, weights};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A plan with the weights that its layers are read from.
 pub struct ExportPlan {
@@ -20,8 +20,14 @@ pub struct ExportPlan {
     pub weights: Vec<(usize, Weight)>,
 }
 
-/// Plans an export of all components that hold codes.
-pub fn plan(request: &ExportRequest, source: &Source, modality: Modality, layout: &dyn Layout) -> Result<ExportPlan, QuantError> {
+/// Plans an export of all components that hold codes. `bits`: the width of the run that made them, where it is known.
+pub fn plan(
+    request: &ExportRequest,
+    source: &Source,
+    modality: Modality,
+    layout: &dyn Layout,
+    bits: Option<BitWidth>,
+) -> Result<ExportPlan, QuantError> {
     let mut found: Vec<(usize, Vec<Weight>)> = Vec::new();
     for (index, component) in source.components.iter().enumerate() {
         let weights = weights(component)?;
@@ -29,10 +35,11 @@ pub fn plan(request: &ExportRequest, source: &Source, modality: Modality, layout
             found.push((index, weights));
         }
     }
-    let Some(base) = common(found.iter().flat_map(|(_, w)| w).filter_map(Weight::coded)) else {
+    let Some(base) = common(found.iter().flat_map(|(_, w)| w).filter_map(Weight::coded), bits) else {
         let failure = WorkFailure::NotQuantized;
         return Err(QuantError::QuantizationFailed { path: source.path.clone(), layer: None, failure });
     };
+    let base = if layout.one_group_size() { with_group_size(base, &found) } else { base };
     let (several, modality_source) = (found.len() > 1, String::new());
     let mut export = ExportPlan {
         plan: Plan { modality, modality_source, base, layers: vec![], components: vec![], kept: vec![], widened: vec![] },
@@ -46,14 +53,27 @@ pub fn plan(request: &ExportRequest, source: &Source, modality: Modality, layout
     Ok(export)
 }
 
-/// The scheme that most weights share.
-fn common<'a>(coded: impl Iterator<Item = &'a Coded>) -> Option<Scheme> {
+/// The scheme that most weights share, of the wanted width if there are any.
+fn common<'a>(coded: impl Iterator<Item = &'a Coded>, bits: Option<BitWidth>) -> Option<Scheme> {
     let mut counts: BTreeMap<String, (usize, Scheme)> = BTreeMap::new();
     for c in coded {
         let s = c.spec.scheme;
         counts.entry(format!("{:?} {} {:?}", s.bits, s.group_size, s.zero)).or_insert((0, s)).0 += c.spec.geometry.numel();
     }
-    counts.into_values().max_by_key(|(n, _)| *n).map(|(_, scheme)| scheme)
+    counts.into_values().max_by_key(|(n, scheme)| (Some(scheme.bits) == bits, *n)).map(|(_, scheme)| scheme)
+}
+
+/// The scheme with the group size from which the loader's rule makes that of most weights.
+fn with_group_size(base: Scheme, found: &[(usize, Vec<Weight>)]) -> Scheme {
+    let coded: Vec<&Coded> = found.iter().flat_map(|(_, w)| w).filter_map(Weight::coded).collect();
+    let stated = coded.iter().map(|c| c.spec.scheme.group_size);
+    let candidates: BTreeSet<usize> = [32, 64, 128, 256].into_iter().chain(stated).collect();
+    let reached = |size: usize| -> usize {
+        let fits = coded.iter().filter(|c| group_for(c.spec.geometry.channels, size) == c.spec.geometry.group);
+        fits.map(|c| c.spec.geometry.numel()).sum()
+    };
+    let best = candidates.into_iter().max_by_key(|&size| (reached(size), size == base.group_size)).unwrap_or(base.group_size);
+    Scheme { group_size: best, ..base }
 }
 
 struct Target<'a> {
@@ -79,7 +99,7 @@ impl ExportPlan {
                 continue;
             };
             let name = if several { format!("{}/{module}", component.name) } else { module.to_owned() };
-            let spec = target.spec(coded).map_err(|why| {
+            let spec = target.spec(coded, self.plan.base.group_size).map_err(|why| {
                 let failure = WorkFailure::WouldRound { layout: target.layout.name(), why };
                 QuantError::QuantizationFailed { path: component.dir.clone(), layer: Some(name.clone()), failure }
             })?;
@@ -113,22 +133,29 @@ impl ExportPlan {
 
 impl Target<'_> {
     /// What a weight in codes becomes; why it cannot be without rounding once more.
-    fn spec(&self, coded: &Coded) -> Result<LayerSpec, String> {
+    fn spec(&self, coded: &Coded, group_size: usize) -> Result<LayerSpec, String> {
         if !self.layout.holds_codes() {
             let dtype = self.request.plain_dtype.unwrap_or(PlainDtype::F32).resolve(Dtype::F32);
             return Ok(LayerSpec { dtype, ..coded.spec.clone() });
         }
         let (from, wanted) = (coded.spec.scheme, &coded.spec);
-        let fitted = self.layout.fit(wanted)?;
+        let group_size = if self.layout.one_group_size() && from.blocks.is_none() { group_size } else { from.group_size };
+        let fitted = self.layout.fit(&wanted.with_scheme(Scheme { group_size, ..from }))?;
         let to = fitted.scheme;
         if from.blocks != to.blocks {
             let of = |s: Scheme| s.blocks.map_or("grouped integers", |b| b.name());
             return Err(format!("it has {}, the layout {}", of(from), of(to)));
         }
+        if from.zero == ZeroKind::Middle && to.zero == ZeroKind::Float {
+            return Err("its zero is what the middle code stands for, the layout's what code 0 does".into());
+        }
+        if from.zero == ZeroKind::Float && to.zero == ZeroKind::Middle {
+            return Err("its zero is what code 0 stands for, the layout's what the middle code does".into());
+        }
         if from.zero != to.zero {
             return Err("it has zero points, the layout has none".into());
         }
-        if from.rotation.is_some() && !self.layout.rotates() {
+        if from.rotation.is_some_and(|block| !self.layout.rotates(&fitted, block)) {
             return Err("its rows are rotated, which the layout's loaders do not undo".into());
         }
         if fitted.geometry != wanted.geometry {

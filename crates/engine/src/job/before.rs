@@ -4,13 +4,14 @@ use super::blocks::{ROW_STEP, working_set};
 use super::manifest;
 use crate::error::{MemoryCause, Pool, QuantError};
 use crate::memory::Memory;
+use crate::names::family;
 use crate::plan::Plan;
 use aq_core::GivenConfig;
 use aq_core::config::{GgufNames, Layout};
 use aq_core::error::ConfigIssue;
 use aq_core::report::Warning;
-use aq_io::layout::Layout as Written;
-use aq_io::source::{Source, SourceKind};
+use aq_io::layout::{COMFYUI, Layout as Written, layout};
+use aq_io::source::{Component, Source, SourceKind};
 use aq_io::{Disk, os};
 use serde_json::json;
 use std::path::Path;
@@ -70,6 +71,13 @@ pub fn with_layout(given: &GivenConfig, source: &Source) -> Result<GivenConfig, 
         return Err(QuantError::InvalidConfig(vec![issue]));
     }
     Ok(GivenConfig { layout: Some(layout.as_str().into()), ..given.clone() })
+}
+
+/// The layout by its name, in the form that suits the model.
+pub fn layout_for(name: Layout, source: &Source) -> &'static dyn Written {
+    let of = |c: &Component| family(&c.class_name()?, c.config.as_ref()?);
+    let f16 = source.components.iter().filter(|c| c.is_denoiser()).filter_map(of).any(|family| family.f16);
+    if name == Layout::ComfyUi && f16 { &COMFYUI[1] } else { layout(name) }
 }
 
 /// The job's memory in MiB: as given, else the default, or less in a container that has little.

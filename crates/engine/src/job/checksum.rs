@@ -2,6 +2,7 @@
 //! an adversary, for the journal stands beside the bytes.
 
 use super::blocks::Block;
+use aq_io::layout::Placing;
 use aq_io::output::Placed;
 use aq_io::{Disk, IoError};
 use std::fs::File;
@@ -58,7 +59,7 @@ impl<'a> Reread<'a> {
             let mut tensors = Vec::with_capacity(placed.len());
             for p in placed {
                 let len = (block.rows as u64 * p.tensor.row_bits).div_ceil(8);
-                let Some(digest) = self.digest(p.position + p.tensor.row_offset(block.first), len)? else { return Ok(None) };
+                let Some(digest) = self.digest(p, p.tensor.row_offset(block.first), len)? else { return Ok(None) };
                 tensors.push(digest);
             }
             list.push(combine(&tensors));
@@ -66,19 +67,23 @@ impl<'a> Reread<'a> {
         Ok(Some(combine(&list)))
     }
 
-    /// Of some bytes; `None` where the file is too short.
-    pub fn digest(&self, position: u64, len: u64) -> Result<Option<u64>, IoError> {
+    /// Of some bytes of a tensor's rows; `None` where the file is too short.
+    pub fn digest(&self, placed: &Placed, offset: u64, len: u64) -> Result<Option<u64>, IoError> {
+        let placing = &placed.tensor.placing;
         let mut hash = Xxh3::new();
-        let mut buffer = Vec::new();
+        // What is transposed is put in order as a whole: a block of it is small.
+        let step = if matches!(placing, Placing::Columns { .. }) { len } else { READ_BYTES };
         let mut done = 0;
         while done < len {
-            buffer.resize(READ_BYTES.min(len - done) as usize, 0);
-            let n = self.disk.read_some(&self.file, self.path, &mut buffer, position + done)?;
-            if n < buffer.len() {
-                return Ok(None);
+            let mut buffer = vec![0; step.min(len - done) as usize];
+            for (at, part) in placing.pieces(offset + done, buffer.len()) {
+                let n = self.disk.read_some(&self.file, self.path, &mut buffer[part.clone()], placed.position + at)?;
+                if n < part.len() {
+                    return Ok(None);
+                }
             }
-            hash.update(&buffer);
-            done += n as u64;
+            done += buffer.len() as u64;
+            hash.update(&placing.by_rows(buffer));
         }
         Ok(Some(hash.digest()))
     }

@@ -7,6 +7,7 @@ use super::layer::figures;
 use crate::calibration::{FEW, failed, names};
 use crate::control::Control;
 use crate::error::QuantError;
+use crate::plan::base_scheme;
 use crate::plan::{LayerPlan, Plan};
 use crate::time::{GroupQuality, OutputSums, StepInputs, measure, segment};
 use crate::time_path::{self, TimePath};
@@ -100,7 +101,8 @@ impl Judged {
 /// What modulation is taken down to where its inputs are computed, if the job has no more.
 pub fn narrowed(config: &ResolvedConfig, layout: &dyn Layout, layer: &LayerPlan) -> Option<LayerSpec> {
     let wide = layer.yields && layer.spec.scheme.bits == BitWidth::Eight && config.bit_width != BitWidth::Eight;
-    wide.then(|| layout.fit(&layer.spec.with_scheme(layer.spec.scheme.with_bits(BitWidth::Four))).ok()).flatten()
+    let narrow = base_scheme(config).with_bits(BitWidth::Four).with_method(layer.spec.scheme.method);
+    wide.then(|| layout.fit(&layer.spec.with_scheme(narrow)).ok()).flatten()
 }
 
 impl Judge {

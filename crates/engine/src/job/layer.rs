@@ -71,7 +71,8 @@ struct Measured {
 pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, placed: Vec<Placed>) -> Result<(LayerEnd, u64), QuantError> {
     let layer = &job.plan.layers[index];
     let inputs = job.judge.map_or(Ok(None), |j| j.inputs(job.source, index))?.unwrap_or_default();
-    let ((mut spec, mut prepared), mut placed) = (second::chosen(job, &layer.spec, files, &inputs)?, placed);
+    let (mut spec, mut prepared) = second::chosen(job, &layer.spec, files, &inputs)?;
+    let mut placed = replace(job, files, &spec, placed)?;
     let mut attempts: Vec<Attempt> = Vec::new();
     loop {
         let Some(measured) = attempt(
@@ -89,6 +90,7 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
         if measured.flags.rotated_too_large {
             spec = spec.with_scheme(spec.scheme.with_rotation(None));
             prepared = if prepared.is_some() { second::prepared(job, &inputs, &spec)? } else { None };
+            placed = replace(job, files, &spec, placed)?;
             continue;
         }
         if measured.flags.needs_f32 && spec.scheme.scale_dtype == ScaleDtype::F16 {
@@ -136,10 +138,18 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
     }
 }
 
-/// Room for the layer under its new scheme; the old one where the tensors are the same.
+/// Room for the layer under its new scheme: the old one where the tensors take the same place in it.
 fn replace(job: &JobContext<'_>, files: &LayerFiles<'_>, spec: &LayerSpec, placed: Vec<Placed>) -> Result<Vec<Placed>, QuantError> {
     let tensors = job.layout.tensors(spec);
-    if placed.iter().map(|p| &p.tensor).eq(tensors.iter()) { Ok(placed) } else { Ok(files.writer.append(&tensors)?) }
+    if placed.len() != tensors.len() || !placed.iter().zip(&tensors).all(|(p, t)| p.tensor.takes_the_place_of(t)) {
+        return Ok(files.writer.append(&tensors)?);
+    }
+    let same = placed.iter().zip(&tensors).all(|(p, t)| p.tensor.fixed == t.fixed);
+    let placed: Vec<Placed> = placed.into_iter().zip(tensors).map(|(p, tensor)| Placed { tensor, ..p }).collect();
+    if !same {
+        files.writer.keep(&placed)?;
+    }
+    Ok(placed)
 }
 
 /// Encodes all blocks once; `None` when a value is not finite.
@@ -209,5 +219,5 @@ fn keep(job: &JobContext<'_>, files: &LayerFiles<'_>, layer: &LayerSpec) -> Resu
 
 /// Bytes on disk * 8 / weights.
 pub fn bits_per_weight(placed: &[Placed], geometry: Geometry) -> f64 {
-    placed.iter().map(|p| p.tensor.len).sum::<u64>() as f64 * 8.0 / geometry.numel() as f64
+    placed.iter().map(|p| p.tensor.body()).sum::<u64>() as f64 * 8.0 / geometry.numel() as f64
 }

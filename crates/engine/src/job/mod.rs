@@ -1,5 +1,6 @@
 //! The job: open, plan, quantize, commit. No step goes back.
 
+pub(crate) mod archive;
 pub(crate) mod before;
 pub(crate) mod blocks;
 pub(crate) mod carry;

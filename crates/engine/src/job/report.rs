@@ -57,7 +57,7 @@ pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
                 total.add(&done.sums);
                 weighted += done.judged.figures.cosine * n as f64;
                 weights += n;
-                bytes += done.placed.iter().map(|p| p.tensor.len).sum::<u64>();
+                bytes += done.placed.iter().map(|p| p.tensor.body()).sum::<u64>();
                 let layer = layer_report(planned, done);
                 warnings.extend(raised(&layer, config));
                 layers.push(layer);

@@ -1,5 +1,5 @@
 //! Whether a layer is rotated: tried on some of its rows, always the same ones, and done where the error of their weights falls by more than
-//! a decibel, which is where single channels are far larger than others. Never at 8 bits, where it was measured to hurt.
+//! a decibel, which is where single channels are far larger than others. Never in groups at 8 bits, where it was measured to hurt.
 
 use super::blocks::{Block, Buffers, Encoding, LayerFiles, Part, ROW_STEP, trial, working_set};
 use super::context::JobContext;
@@ -35,8 +35,9 @@ pub fn chosen(job: &JobContext<'_>, spec: &LayerSpec, files: &LayerFiles<'_>) ->
 
 /// The block that a layer can be rotated by; none where it is not to be.
 pub fn block(job: &JobContext<'_>, spec: &LayerSpec) -> Option<usize> {
-    let wanted = job.config.enable_spatial && job.layout.rotates() && spec.scheme.bits != BitWidth::Eight;
-    rotation_for(spec.geometry.channels, *BLOCKS.end()).filter(|n| wanted && BLOCKS.contains(n))
+    // A group size of none: one scale for a whole row, with all its outliers.
+    let wanted = job.config.enable_spatial && (spec.scheme.bits != BitWidth::Eight || spec.scheme.group_size == 0);
+    rotation_for(spec.geometry.channels, *BLOCKS.end()).filter(|n| wanted && BLOCKS.contains(n) && job.layout.rotates(spec, *n))
 }
 
 /// So many places of so many rows, spread evenly over the layer, from its first on; all of them where there are few.

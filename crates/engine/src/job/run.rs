@@ -1,5 +1,6 @@
 //! A quantization job from the call to the renamed folder.
 
+use super::archive::Archive;
 use super::context::JobContext;
 use super::files::Written;
 use super::finish::finish;
@@ -7,7 +8,7 @@ use super::journal::{Journal, identity};
 use super::judge::{Judge, Planned};
 use super::layer::{LayerDone, LayerEnd};
 use super::pool::{pool, thread_count};
-use super::report::{ReportInput, report};
+use super::report::{ReportInput, layer_report, report};
 use super::tables::Tables;
 use super::target::{self, Subject};
 use super::tasks::{OutputFile, encode_all, open_files, verified};
@@ -17,13 +18,13 @@ use crate::device::Compute;
 use crate::error::QuantError;
 use crate::memory::Memory;
 use crate::modality;
-use crate::plan::Plan;
+use crate::plan::{LayerPlan, Plan};
 use crate::tuning::Tuning;
 use aq_core::report::{QuantizeReport, TargetReport, Warning};
 use aq_core::{GivenConfig, Mode, Phase, ResolvedConfig};
 use aq_io::Disk;
 use aq_io::fault::{self, Site};
-use aq_io::layout::{Layout, layout};
+use aq_io::layout::Layout;
 use aq_io::output::{Existing, Found, Staging};
 use aq_io::source::{self, Shard, Source};
 use rayon::ThreadPool;
@@ -118,7 +119,7 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
     control.enter(Phase::Plan)?;
     let given = before::with_layout(&request.config, &source)?;
     let config = ResolvedConfig { layout: given.layout().unwrap_or(config.layout), ..config };
-    let layout = layout(config.layout);
+    let layout = before::layout_for(config.layout, &source);
     before::warnings(&disk, &given, &source)?.into_iter().for_each(|w| control.ledger.warn(w));
     let subject = Subject { source: &source, found: &found, layout };
     let (config, mut plan) = target::widest(&subject, &given, request.mode, config)?;
@@ -178,8 +179,9 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
 
     control.enter(Phase::Commit)?;
     let layers: Vec<Written> = ends.iter().map(Written::from).collect();
-    let mut written =
-        pool.install(|| finish(source, plan, files.into_iter().map(OutputFile::parts).collect(), &layers, *layout, staging, control))?;
+    let archive = layout.tells().then(|| archive(p, &ends, tables.as_ref()));
+    let parts = files.into_iter().map(OutputFile::parts).collect();
+    let mut written = pool.install(|| finish(source, plan, parts, &layers, *layout, archive.as_ref(), staging, control))?;
     let bytes = written.iter().map(|w| w.bytes).sum();
     if let Some((tables, judge)) = tables.as_ref().zip(judge) {
         written.extend(tables.write(staging, plan, &ends, judge, control)?);
@@ -208,6 +210,25 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
     fault::hit(Site::Commit);
     control.point_of_no_return()?;
     Ok(report)
+}
+
+/// What the end of an archive tells.
+fn archive<'a>(p: &'a Prepared, ends: &'a [LayerEnd], tables: Option<&'a Tables>) -> Archive<'a> {
+    let report = |(planned, end): (&LayerPlan, &LayerEnd)| match end {
+        LayerEnd::Done(done) => Some((planned.name.clone(), serde_json::to_value(layer_report(planned, done)).unwrap_or_default())),
+        LayerEnd::Kept(_) => None,
+    };
+    let table = move |i: usize| match &ends[i] {
+        LayerEnd::Done(done) => tables.zip(done.table).map_or(Ok(None), |(tables, aside)| tables.table(&aside)),
+        LayerEnd::Kept(_) => Ok(None),
+    };
+    Archive {
+        source: &p.source,
+        plan: &p.plan,
+        config: manifest::what_is_written(&as_json(&p.config)),
+        reports: p.plan.layers.iter().zip(ends).filter_map(report).collect(),
+        tables: Box::new(table),
+    }
 }
 
 fn as_json(config: &ResolvedConfig) -> Value {

@@ -10,13 +10,14 @@ use super::manifest::WrittenFile;
 use crate::control::Control;
 use crate::error::QuantError;
 use crate::plan::Plan;
-use crate::time::activations::{PERCENTILES, activations};
+use crate::time::activations::activations;
 use crate::time::{OutputSums, StepInputs};
 use aq_core::Dtype;
 use aq_core::report::TimeGroup;
 use aq_io::layout::OutTensor;
 use aq_io::output::{Container, Placed, ShardWriter, Staging};
-use aq_io::{Disk, IoError};
+use aq_io::source::Shard;
+use aq_io::{Disk, IoError, TensorInfo};
 use aq_kernels::convert::from_f32;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -26,6 +27,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
+
+pub use crate::time::activations::PERCENTILES;
 
 /// Its name in the output folder.
 pub const FILE: &str = "arrow-quant/time-groups.safetensors";
@@ -39,6 +42,50 @@ pub struct Aside {
     groups: usize,
     len: usize,
     checksum: u64,
+}
+
+/// What a layer's table holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// Numbers of the groups.
+    pub index: Vec<i32>,
+    /// Least input of each.
+    pub min: Vec<f32>,
+    /// Largest.
+    pub max: Vec<f32>,
+    /// Inputs at [`PERCENTILES`].
+    pub percentiles: Vec<Vec<f32>>,
+    /// What outputs lack on average, bf16, a row for each group.
+    pub shifts: Vec<u8>,
+}
+
+impl Table {
+    /// From the bytes of a table with so many groups; `None` where they are too few.
+    fn of(groups: usize, bytes: &[u8]) -> Option<Self> {
+        let words = |first: usize, count: usize| bytes.get(4 * first..4 * (first + count)).map(|b| b.as_chunks::<4>().0.to_vec());
+        let floats = |first, count| words(first, count).map(|w| w.into_iter().map(f32::from_le_bytes).collect::<Vec<_>>());
+        let p = PERCENTILES.len();
+        Some(Self {
+            index: words(0, groups)?.into_iter().map(i32::from_le_bytes).collect(),
+            min: floats(groups, groups)?,
+            max: floats(2 * groups, groups)?,
+            percentiles: floats(3 * groups, p * groups)?.chunks_exact(p).map(<[f32]>::to_vec).collect(),
+            shifts: bytes.get(4 * (4 + p) * groups..)?.to_vec(),
+        })
+    }
+
+    /// A layer's, from the file that an earlier job wrote.
+    pub fn read(shard: &Shard, layer: &str) -> Result<Option<Self>, IoError> {
+        let Some(groups) = shard.header.tensor(&format!("{layer}#groups")).map(TensorInfo::numel) else { return Ok(None) };
+        let mut bytes = Vec::new();
+        for part in parts(layer, groups, 0) {
+            let Some(tensor) = shard.header.tensor(&part.name) else { return Ok(None) };
+            let at = bytes.len();
+            bytes.resize(at + tensor.len as usize, 0);
+            shard.read(&mut bytes[at..], tensor.offset)?;
+        }
+        Ok(Self::of(groups, &bytes))
+    }
 }
 
 /// The tables of a job.
@@ -78,6 +125,11 @@ impl Tables {
         Ok((n == table.len() && xxh3_64(&table) == aside.checksum).then_some(table))
     }
 
+    /// What a table that was laid aside holds.
+    pub fn table(&self, aside: &Aside) -> Result<Option<Table>, IoError> {
+        Ok(self.read(aside)?.and_then(|bytes| Table::of(aside.groups, &bytes)))
+    }
+
     /// Puts the tables of all layers into one file; `None` where there are none.
     pub fn write(
         &self,
@@ -114,7 +166,7 @@ impl Tables {
             left = rest;
         }
         write_parts(&writer, left, &ranges)?;
-        let file = writer.finish(&placed, || control.check())?;
+        let file = writer.finish(&placed, None, || control.check())?;
         Ok(Some(WrittenFile { name: FILE.into(), bytes: file.len, blake3: file.hash }))
     }
 }

@@ -225,13 +225,12 @@ pub fn verified(
             match (tensor.plan, &entry.made) {
                 (TensorPlan::Carry, Made::Carried) => {
                     let p = &file.placed[at][0];
-                    carried[task] = reread.digest(p.position, p.tensor.len)? == Some(entry.checksum);
+                    carried[task] = reread.digest(p, 0, p.tensor.body())? == Some(entry.checksum);
                 }
                 (TensorPlan::Quantize(i), Made::Kept(position)) => {
                     let placed = Placed { tensor: carry::carried(job, &tensor.source, &job.plan.layers[i].spec)?, position: *position };
-                    let len = placed.tensor.len;
-                    if reread.digest(*position, len)? == Some(entry.checksum) && job.plan.layers.get(i).is_some() {
-                        file.writer.reserve(*position + len);
+                    if reread.digest(&placed, 0, placed.tensor.body())? == Some(entry.checksum) && job.plan.layers.get(i).is_some() {
+                        file.writer.keep(std::slice::from_ref(&placed))?;
                         layers.insert(task, LayerEnd::Kept(placed));
                     }
                 }
@@ -241,7 +240,7 @@ pub fn verified(
                             == Some(entry.checksum)
                         && has_table(job, &done)?
                     {
-                        done.placed.iter().for_each(|p| file.writer.reserve(p.position + p.tensor.len));
+                        file.writer.keep(&done.placed)?;
                         layers.insert(task, LayerEnd::Done(Box::new(done)));
                     }
                 }

@@ -19,6 +19,8 @@ struct Table {
 #[derive(Debug, Deserialize)]
 struct RawFamily {
     architecture: String,
+    #[serde(default)]
+    f16: bool,
     classes: Vec<String>,
     #[serde(default)]
     requires: Map<String, Value>,
@@ -56,6 +58,8 @@ pub enum Op {
 pub struct Family {
     /// GGUF's `general.architecture`.
     pub architecture: String,
+    /// ComfyUI computes it in f16, unless told otherwise (`supported_models.py`: the first of its types).
+    pub f16: bool,
     classes: Vec<String>,
     requires: Map<String, Value>,
     entries: Vec<Entry>,
@@ -104,7 +108,7 @@ pub fn architectures() -> Vec<&'static str> {
 impl Family {
     fn of(raw: &RawFamily, parts: &BTreeMap<String, BTreeMap<String, String>>) -> Self {
         let entries = raw.entries.iter().flat_map(|e| Entry::of(e, parts)).collect();
-        Self { architecture: raw.architecture.clone(), classes: raw.classes.clone(), requires: raw.requires.clone(), entries }
+        Self { architecture: raw.architecture.clone(), f16: raw.f16, classes: raw.classes.clone(), requires: raw.requires.clone(), entries }
     }
 
     fn holds(&self, config: &Map<String, Value>) -> bool {

@@ -157,13 +157,12 @@ impl Builder<'_> {
             let source = unit.source(self.component).ok_or_else(|| self.misfit(shard, tensor))?;
             self.layout.carry(&source.info).map_err(|why| not_carried(self.layout, &shard.path, tensor, why))?;
             let choice = joined(unit.members.iter().filter_map(|p| choices.get(p)));
-            unit.plan = self.tensor(&source.info, choice, &mut built.floats);
+            let written = unit.name.as_ref().unwrap_or(&source.info.name).clone();
+            unit.plan = self.tensor(&source.info, &written, choice, &mut built.floats);
             if let TensorPlan::Quantize(i) = unit.plan {
                 let module = |p: &Place| self.report_name(&self.component.shards[p.shard].header.tensors[p.tensor].name);
                 let joined = if unit.members.len() > 1 { unit.members.iter().map(module).collect() } else { vec![] };
-                let layer = &mut self.plan.layers[i];
-                layer.joined = joined;
-                layer.spec.written.clone_from(unit.name.as_ref().unwrap_or(&source.info.name));
+                self.plan.layers[i].joined = joined;
             }
             built.units.push(unit);
         }
@@ -177,12 +176,12 @@ impl Builder<'_> {
         if self.several { format!("{}/{module}", self.component.name) } else { module.to_owned() }
     }
 
-    fn tensor(&mut self, tensor: &TensorInfo, choice: Choice, floats: &mut Vec<String>) -> TensorPlan {
+    fn tensor(&mut self, tensor: &TensorInfo, written: &str, choice: Choice, floats: &mut Vec<String>) -> TensorPlan {
         let asked = if let Choice::Quantize { bits, .. } = &choice { Some(*bits) } else { None };
         let fitted = match choice {
             Choice::Carry => return TensorPlan::Carry,
             Choice::Float(why) => Err(why),
-            Choice::Quantize { bits, pinned } => self.fit(tensor, bits, pinned),
+            Choice::Quantize { bits, pinned } => self.fit(tensor, written, bits, pinned),
         };
         match fitted {
             Ok((spec, pinned)) => {
@@ -204,10 +203,11 @@ impl Builder<'_> {
     }
 
     /// The layer's spec at the least width that the layout can carry, or why there is none.
-    fn fit(&self, tensor: &TensorInfo, bits: aq_core::BitWidth, pinned: bool) -> Result<(LayerSpec, bool), String> {
+    fn fit(&self, tensor: &TensorInfo, written: &str, bits: aq_core::BitWidth, pinned: bool) -> Result<(LayerSpec, bool), String> {
         let dtype = self.config.plain_dtype.unwrap_or(PlainDtype::F32).resolve(tensor.dtype);
         let scheme = self.plan.base.with_bits(bits);
         let wanted = LayerSpec::new(&tensor.name, &tensor.shape, dtype, scheme).ok_or("it has no rows and input channels")?;
+        let wanted = LayerSpec { written: written.into(), ..wanted };
         let spec = fit_from(self.layout, &wanted)?;
         let stored = spec.scheme.coded_bytes(&spec.geometry);
         let kept = self.layout.carry(tensor).map_or(tensor.len, |t| t.len);
@@ -219,15 +219,21 @@ impl Builder<'_> {
 
     /// The names that the tensors get, where these are not their own.
     fn names(&self) -> Result<Option<&'static Family>, QuantError> {
-        if self.config.gguf_names != GgufNames::Original || !self.component.is_denoiser() {
+        let by_layout = self.layout.original_names();
+        if (self.config.gguf_names != GgufNames::Original && !by_layout) || !self.component.is_denoiser() {
             return Ok(None);
         }
         let class = self.component.class_name().unwrap_or_default();
+        if by_layout && class.is_empty() {
+            return Ok(None); // a file without a config: what ComfyUI opens has the original names
+        }
         let config = self.component.config.clone().unwrap_or_default();
         family(&class, &config).map(Some).ok_or_else(|| {
             let subject = if class.is_empty() { "a model without class" } else { &class };
-            let expected = format!("'diffusers' for {subject}: original names are known for {}", architectures().join(", "));
-            QuantError::InvalidConfig(vec![ConfigIssue::text("ggufNames", &expected, "original")])
+            let (option, given, instead) =
+                if by_layout { ("layout", self.layout.name(), "'sdnq' or 'gguf'") } else { ("ggufNames", "original", "'diffusers'") };
+            let expected = format!("{instead} for {subject}: original names are known for {}", architectures().join(", "));
+            QuantError::InvalidConfig(vec![ConfigIssue::text(option, &expected, given)])
         })
     }
 

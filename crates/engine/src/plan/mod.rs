@@ -152,17 +152,17 @@ impl Plan {
     /// Those of one component: one, or one for each of the source.
     pub fn component_files<'a>(&self, component: &'a Component, planned: &ComponentPlan, layout: &dyn Layout) -> Vec<FilePlan<'a>> {
         let all: Vec<&Unit> = planned.units.iter().collect();
-        let parts: Vec<Vec<&Unit>> = match layout.merged() {
+        let merged = layout.merged(component);
+        let parts: Vec<Vec<&Unit>> = match merged {
             Some(_) => vec![all],
             None => (0..component.shards.len()).map(|s| all.iter().copied().filter(|u| u.members[0].shard == s).collect()).collect(),
         };
         let file = |(first, units): (&'a Shard, Vec<&Unit>)| {
             let layer = |u: &&Unit| if let TensorPlan::Quantize(i) = u.plan { Some(&self.layers[i].spec) } else { None };
             let layers: Vec<&LayerSpec> = units.iter().filter_map(layer).collect();
-            let name = match layout.merged() {
-                Some(extension) => first.merged_name(extension),
-                None if first.header.keys.is_some() => first.merged_name("safetensors"),
-                None => first.file_name.clone(),
+            let name = match &merged {
+                Some(name) => name.clone(),
+                None => safetensors_name(component, first),
             };
             let origin = Origin { component, header: &first.header, layers: &layers, architecture: planned.architecture };
             let container = layout.container(origin);
@@ -190,6 +190,17 @@ impl Plan {
     /// Source bytes of the weight files that are rewritten.
     pub fn bytes(&self, source: &Source) -> u64 {
         self.components.iter().map(|c| source.components[c.component].bytes()).sum()
+    }
+}
+
+/// The name of a safetensors file in the place of a file of the source: the same, or what loaders look for.
+fn safetensors_name(component: &Component, shard: &Shard) -> String {
+    let diffusers = component.config.as_ref().is_some_and(|c| c.contains_key("_class_name"));
+    match (shard.header.keys.is_some(), shard.header.archive.is_empty()) {
+        (true, _) => shard.merged_name("safetensors"),
+        (false, true) => shard.file_name.clone(),
+        (false, false) if diffusers => "diffusion_pytorch_model.safetensors".into(),
+        (false, false) => "model.safetensors".into(),
     }
 }
 

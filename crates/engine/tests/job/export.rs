@@ -13,14 +13,14 @@ use aq_testkit::{SafetensorsFile, gauss, heavy, snapshot};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-fn run(bench: &Bench, from: &str, to: &str, layout: Layout) -> Result<ExportReport, QuantError> {
+pub fn run(bench: &Bench, from: &str, to: &str, layout: Layout) -> Result<ExportReport, QuantError> {
     let (from, to) = (bench.root().join(from), bench.out(to));
     let request = ExportRequest { from, to, layout, plain_dtype: None, overwrite: false, num_threads: 2 };
     let control = Arc::new(Control::new(CancelToken::default(), Arc::new(Silent)));
     supervise(&control, move |control| export(&request, control))
 }
 
-fn refused(bench: &Bench, from: &str, layout: Layout) -> WorkFailure {
+pub fn refused(bench: &Bench, from: &str, layout: Layout) -> WorkFailure {
     let before = snapshot(bench.root());
     let error = run(bench, from, "not/made", layout).expect_err("it cannot be carried");
     assert!(snapshot(bench.root()) == before, "nothing is left behind by {error:?}");

@@ -1,7 +1,9 @@
 //! Whole jobs on small generated models: from files to files.
 
+mod archive;
 mod calibrated;
 mod choices;
+mod comfyui;
 mod compressed;
 mod dtypes;
 mod eight_bits;

@@ -72,13 +72,15 @@ fn raised_layers_are_gone_on_with() {
 }
 
 #[test]
-fn raised_blocks_are_gone_on_with() {
-    let options = json!({"resume": true, "layout": "gguf", "bitWidth": 2, "minAccuracy": 0.99, "numThreads": 1});
-    let bench = interrupted_with(&options);
-    let report = bench.run("out", &options).unwrap();
-    assert!(reused(&report) >= 3 && report.layers.iter().any(|l| l.fallback.is_some()));
-    bench.run("fresh", &json!({"layout": "gguf", "bitWidth": 2, "minAccuracy": 0.99})).unwrap();
-    assert!(bench.tree("out") == bench.tree("fresh"));
+fn raised_layers_are_gone_on_with_in_other_containers() {
+    for layout in ["gguf", "parquet"] {
+        let options = json!({"resume": true, "layout": layout, "bitWidth": 2, "minAccuracy": 0.99, "numThreads": 1});
+        let bench = interrupted_with(&options);
+        let report = bench.run("out", &options).unwrap();
+        assert!(reused(&report) >= 3 && report.layers.iter().any(|l| l.fallback.is_some()));
+        bench.run("fresh", &json!({"layout": layout, "bitWidth": 2, "minAccuracy": 0.99})).unwrap();
+        assert!(bench.tree("out") == bench.tree("fresh"), "{layout}");
+    }
 }
 
 #[test]

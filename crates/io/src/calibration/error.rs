@@ -1,6 +1,5 @@
 //! What can go wrong with a calibration file. Closed.
 
-use crate::errno::{self, ErrnoClass};
 use crate::error::IoError;
 use arrow_schema::ArrowError;
 use parquet::errors::ParquetError;
@@ -28,15 +27,4 @@ pub enum CalibrationError {
     /// Not an extension of a calibration file.
     #[error("{} is no calibration file", path.display())]
     Unsupported { path: PathBuf },
-}
-
-/// Whether a failure of the disk stays what it is when it happens inside another library's reader. Otherwise it is taken for damage: a bad
-/// footer, too, shows as a seek that the system refuses.
-pub(super) fn keeps_its_kind(error: &IoError) -> bool {
-    match error {
-        IoError::File { source, .. } => {
-            errno::class(source) == ErrnoClass::Transient || matches!(errno::name(source).as_str(), "EIO" | "EACCES" | "EPERM")
-        }
-        _ => true,
-    }
 }

@@ -2,8 +2,8 @@
 //! too. Opening parses every line, so everything is checked then, but keeps only where the lines are.
 
 use super::index::{Builder, Record, StepRows, miscount, problem_of};
-use super::{Axis, CalibrationError, Form, Opened, buffer, reserve};
-use crate::disk::InputFile;
+use super::{Axis, CalibrationError, Form, Opened, reserve};
+use crate::disk::{InputFile, buffer};
 use crate::error::IoError;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};

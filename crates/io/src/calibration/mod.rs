@@ -5,7 +5,6 @@
 
 mod columns;
 mod error;
-mod guard;
 mod index;
 mod ipc;
 mod lines;
@@ -17,7 +16,7 @@ pub use arrow_schema::ArrowError;
 pub use error::CalibrationError;
 pub use index::StepRows;
 
-use crate::disk::{Disk, InputFile};
+use crate::disk::{Disk, InputFile, buffer};
 use crate::error::{IoError, MetadataProblem, Missing};
 use crate::source::{extension, stat_regular};
 use aq_core::Dtype;
@@ -182,14 +181,6 @@ impl Calibration {
 /// Room for floats.
 fn reserve(out: &mut Vec<f32>, count: usize) -> Result<(), IoError> {
     out.try_reserve(count).map_err(|_| IoError::OutOfMemory { requested: 4 * count as u64 })
-}
-
-/// A buffer of a size that a file asks for.
-fn buffer(len: usize) -> Result<Vec<u8>, IoError> {
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(|_| IoError::OutOfMemory { requested: len as u64 })?;
-    bytes.resize(len, 0);
-    Ok(bytes)
 }
 
 /// Appends `count` floats that stand at `offset`.

@@ -2,103 +2,42 @@
 //! group, and kept until another layer is asked for: a capture is written step after step and read layer after layer.
 
 use super::columns::{self, Columns, DATA};
-use super::error::keeps_its_kind;
-use super::guard::caught;
 use super::index::{Builder, StepRows, problem_of};
-use super::{Axis, CalibrationError, Form, Opened, buffer, reserve};
+use super::{Axis, CalibrationError, Form, Opened, reserve};
 use crate::disk::InputFile;
-use crate::error::IoError;
+use crate::parquet::{ChunkError, Chunks};
 use arrow_array::RecordBatch;
-use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
-use parquet::file::reader::{ChunkReader, Length};
 use std::collections::BTreeSet;
-use std::io::{self, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Records of the index decoded at a time.
 const BATCH_RECORDS: usize = 1024;
 
-/// A file as the library reads it, for one call. A failure of the disk cannot pass through the library unchanged, so it waits here.
-#[derive(Clone)]
-struct Source {
-    file: Arc<InputFile>,
-    failure: Arc<Mutex<Option<IoError>>>,
-}
+/// The file as the library reads it.
+struct Source(Chunks);
 
 impl Source {
     fn of(file: &Arc<InputFile>) -> Self {
-        Self { file: file.clone(), failure: Arc::default() }
+        Self(Chunks::of(file))
     }
 
-    /// Fills a buffer. A range beyond the end is the fault of the file, not of the disk.
-    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.file.len()) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    fn told(&self, error: ChunkError) -> CalibrationError {
+        match error {
+            ChunkError::Io(error) => error.into(),
+            ChunkError::Parquet(source) => CalibrationError::Parquet { path: self.0.path().into(), source },
         }
-        self.file.read(buffer, offset).map_err(|e| self.kept(e))
     }
 
-    fn kept(&self, error: IoError) -> io::Error {
-        if !keeps_its_kind(&error) {
-            return io::Error::other(error);
-        }
-        let told = io::Error::other(error.to_string());
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        told
-    }
-
-    /// The library's error, or the disk's that is behind it.
     fn failed(&self, source: ParquetError) -> CalibrationError {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        failure.map_or_else(|| CalibrationError::Parquet { path: self.file.path().into(), source }, CalibrationError::Io)
+        self.told(self.0.failed(source))
     }
 
-    /// Calls into the library.
     fn call<T>(&self, call: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, CalibrationError> {
-        caught(call, ParquetError::General).map_err(|source| self.failed(source))
-    }
-}
-
-impl Length for Source {
-    fn len(&self) -> u64 {
-        self.file.len()
-    }
-}
-
-impl ChunkReader for Source {
-    type T = BufReader<Tail>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(BufReader::new(Tail { source: self.clone(), at: start }))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        // Before the buffer is made: the length comes from the file.
-        if start.checked_add(length as u64).is_none_or(|end| end > self.file.len()) {
-            return Err(ParquetError::EOF(format!("{length} bytes at {start} of a file of {}", self.file.len())));
-        }
-        let mut bytes = buffer(length).map_err(|e| self.kept(e))?;
-        self.fill(&mut bytes, start)?;
-        Ok(bytes.into())
-    }
-}
-
-/// The file from some place on.
-struct Tail {
-    source: Source,
-    at: u64,
-}
-
-impl Read for Tail {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.source.file.len().saturating_sub(self.at).min(out.len() as u64) as usize;
-        self.source.fill(&mut out[..n], self.at)?;
-        self.at += n as u64;
-        Ok(n)
+        self.0.call(call).map_err(|e| self.told(e))
     }
 }
 
@@ -120,7 +59,8 @@ struct Parquet {
 pub(super) fn open(file: &Arc<InputFile>) -> Result<Opened, CalibrationError> {
     let source = Source::of(file);
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-    let metadata = source.call(|| ArrowReaderMetadata::load(&source, options))?;
+    let metadata = source.0.metadata().map_err(|e| source.told(e))?;
+    let metadata = source.call(|| ArrowReaderMetadata::try_new(Arc::new(metadata), options))?;
     let found = Columns::of(metadata.schema()).map_err(|problem| source.failed(ParquetError::ArrowError(problem)))?;
     let axis = Axis::stated(file.path(), metadata.schema().metadata().get("axis").map(String::as_str))?;
     let mask = |columns: Vec<usize>| source.call(|| Ok(ProjectionMask::roots(metadata.parquet_schema(), columns)));
@@ -135,7 +75,7 @@ pub(super) fn open(file: &Arc<InputFile>) -> Result<Opened, CalibrationError> {
     let mut builder = Builder::new(file.path());
     let mut number = 0;
     let mut reader = source.call(|| {
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source.clone(), metadata.clone());
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source.0.clone(), metadata.clone());
         builder.with_projection(index).with_batch_size(BATCH_RECORDS).build()
     })?;
     while let Some(batch) = source.call(|| reader.next().transpose().map_err(ParquetError::from))? {
@@ -185,7 +125,7 @@ impl Parquet {
             at = record + 1;
         }
         let reader = source.call(|| {
-            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source.clone(), self.metadata.clone());
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source.0.clone(), self.metadata.clone());
             let builder = builder.with_row_groups(vec![group]).with_projection(self.data.clone());
             // Batches of one row, or the values of a record would have to be cut out of a common array.
             builder.with_row_selection(RowSelection::from(selection)).with_batch_size(1).build()

@@ -12,6 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::SystemTime;
 
+/// A buffer of a size that a file asks for.
+pub(crate) fn buffer(len: usize) -> Result<Vec<u8>, IoError> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| IoError::OutOfMemory { requested: len as u64 })?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
 /// What tells one version of a file from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Identity {

@@ -12,6 +12,7 @@ mod retry;
 
 pub use files::Locked;
 pub use input::InputFile;
+pub(crate) use input::buffer;
 pub use retry::{DEFAULT_RETRIES, Retried};
 
 use crate::errno::{self, ErrnoClass};

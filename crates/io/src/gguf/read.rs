@@ -153,7 +153,7 @@ fn read_tensor(path: &Path, cursor: &mut Cursor<'_>, alignment: u64) -> Result<T
     // A block never crosses a row.
     dtype.bytes(row).ok_or_else(bad)?;
     let len = dtype.bytes(numel).ok_or_else(overflow)?;
-    Ok(TensorInfo { name, dtype, shape, offset, len, scale: None })
+    Ok(TensorInfo { dtype, shape, offset, len, ..TensorInfo::named(&name) })
 }
 
 /// Offsets from the start of the file; nothing may lie outside of it, or on something else.

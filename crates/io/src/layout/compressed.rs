@@ -5,7 +5,7 @@
 //! release 0.20 cannot open packed zero points on transformers' default route (it expects them unpacked).
 
 use super::stored::{self, Stored};
-use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor};
+use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor, Placing};
 use crate::error::IoError;
 use crate::source::Shard;
 use aq_core::{BitWidth, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
@@ -46,6 +46,7 @@ impl Layout for CompressedTensors {
             len: if fixed.is_empty() { g.out * row } else { fixed.len() } as u64,
             row_bits: row as u64 * 8,
             fixed,
+            placing: Placing::Rows,
         };
         let shape = layer.shape.iter().flat_map(|&d| (d as i64).to_le_bytes()).collect();
         vec![

@@ -3,10 +3,11 @@
 //! Names stay the source's own. Only linear layers become blocks and everything else is F32 or F16, which is what diffusers reads
 //! (`quantizers/gguf/utils.py`: other tensors have no handler); vectors and small tensors are F32, as every reader of GGUF wants them.
 
-use super::{Described, EncodedRows, LayerSpec, Layout, Origin, OutTensor};
+use super::{Described, EncodedRows, LayerSpec, Layout, Origin, OutTensor, Placing};
 use crate::gguf::{Keys, id_of};
 use crate::header::TensorInfo;
 use crate::output::Container;
+use crate::source::Component;
 use aq_core::{BitWidth, BlockType, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -77,8 +78,8 @@ impl Layout for Gguf {
         Ok(OutTensor::carried(name, dtype, shape, tensor.numel() as u64 * dtype.size() as u64))
     }
 
-    fn merged(&self) -> Option<&'static str> {
-        Some("gguf")
+    fn merged(&self, component: &Component) -> Option<String> {
+        component.shards.first().map(|first| first.merged_name("gguf"))
     }
 
     fn container(&self, origin: Origin<'_>) -> Container {
@@ -111,6 +112,7 @@ impl Layout for Gguf {
             len: (layer.geometry.out * row) as u64,
             row_bits: row as u64 * 8,
             fixed: vec![],
+            placing: Placing::Rows,
         }]
     }
 

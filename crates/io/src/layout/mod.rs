@@ -3,8 +3,12 @@
 //! A layout turns encoded rows into the bytes of its tensors and back. The engine knows only this trait; a new layout is a new file here
 //! and one line in [`layout`].
 
+mod comfyui;
 mod compressed;
 mod gguf;
+mod grouped;
+mod parquet;
+mod placing;
 mod plain;
 mod sdnq;
 mod sdnq_config;
@@ -19,8 +23,11 @@ use aq_kernels::ggml::decode;
 use aq_kernels::{RowCodec, Tuning};
 use serde_json::{Map, Value};
 
+pub use comfyui::{COMFYUI, ComfyUi};
 pub use compressed::CompressedTensors;
 pub use gguf::Gguf;
+pub use parquet::{PARQUET, Parquet, scales_of};
+pub use placing::{Pages, Placing};
 pub use plain::Plain;
 pub use sdnq::Sdnq;
 pub use sdnq_config::SdnqModel;
@@ -83,15 +90,28 @@ pub struct OutTensor {
     pub row_bits: u64,
     /// Its bytes, where they follow from the plan; else empty.
     pub fixed: Vec<u8>,
+    /// Where its rows stand in it.
+    pub placing: Placing,
 }
 
 impl OutTensor {
     /// A tensor carried over as it is.
     pub fn carried(name: &str, dtype: Dtype, shape: &[usize], len: u64) -> Self {
-        Self { name: name.into(), dtype, shape: shape.into(), len, row_bits: 0, fixed: vec![] }
+        Self { name: name.into(), dtype, shape: shape.into(), len, row_bits: 0, fixed: vec![], placing: Placing::Rows }
     }
 
-    /// Byte offset of a row that starts on a byte.
+    /// Whether another tensor stands where this one does in a planned file: all is the same but bytes that follow from the plan.
+    pub fn takes_the_place_of(&self, other: &Self) -> bool {
+        let extent = |t: &Self| (t.dtype, t.len, t.row_bits, t.fixed.len());
+        (&self.name, &self.shape, &self.placing) == (&other.name, &other.shape, &other.placing) && extent(self) == extent(other)
+    }
+
+    /// Bytes of its rows.
+    pub fn body(&self) -> u64 {
+        self.len - self.placing.overhead()
+    }
+
+    /// Byte offset of a row that starts on a byte, among rows.
     pub const fn row_offset(&self, row: usize) -> u64 {
         row as u64 * self.row_bits / 8
     }
@@ -172,8 +192,8 @@ pub trait Layout: Send + Sync + std::fmt::Debug {
     /// The layer under the scheme that stands in this layout for the wanted one, at the same width; or why there is none.
     fn fit(&self, layer: &LayerSpec) -> Result<LayerSpec, String>;
 
-    /// Whether its loaders undo a rotation.
-    fn rotates(&self) -> bool {
+    /// Whether its loaders undo the rotation of a layer in blocks of that many values.
+    fn rotates(&self, _layer: &LayerSpec, _block: usize) -> bool {
         false
     }
 
@@ -184,16 +204,26 @@ pub trait Layout: Send + Sync + std::fmt::Debug {
 
     /// What a tensor that is not quantized becomes; or why it cannot be carried. Floats may change their type.
     fn carry(&self, tensor: &TensorInfo) -> Result<OutTensor, String> {
-        let dtype = match (tensor.dtype, &tensor.scale) {
-            (dtype, None) if dtype.is_f8() => Dtype::Bf16, // exact
-            (dtype, Some(_)) if dtype.is_f8() => Dtype::F32,
-            (other, _) => other,
-        };
-        Ok(OutTensor::carried(&tensor.name, dtype, &tensor.shape, tensor.numel() as u64 * dtype.size() as u64))
+        Ok(carried_floats(tensor))
     }
 
-    /// The extension of the one file that a component becomes; `None`: each of its files becomes one of the same name.
-    fn merged(&self) -> Option<&'static str> {
+    /// Whether its loaders know a model by its original names only.
+    fn original_names(&self) -> bool {
+        false
+    }
+
+    /// Whether its loaders know one group size for all layers of a component, from which they derive that of each.
+    fn one_group_size(&self) -> bool {
+        false
+    }
+
+    /// Whether its files tell of their tensors at their end.
+    fn tells(&self) -> bool {
+        false
+    }
+
+    /// The name of the one file that a component becomes; `None`: each of its files becomes one of the same name.
+    fn merged(&self, _component: &Component) -> Option<String> {
         None
     }
 
@@ -223,6 +253,16 @@ pub trait Layout: Send + Sync + std::fmt::Debug {
     fn quantization_config(&self, described: Described<'_>) -> Option<Map<String, Value>>;
 }
 
+/// A tensor in its own type, but for floats of eight bits, whose values may have a scale.
+fn carried_floats(tensor: &TensorInfo) -> OutTensor {
+    let dtype = match (tensor.dtype, &tensor.scale) {
+        (dtype, None) if dtype.is_f8() => Dtype::Bf16, // exact
+        (dtype, Some(_)) if dtype.is_f8() => Dtype::F32,
+        (other, _) => other,
+    };
+    OutTensor::carried(&tensor.name, dtype, &tensor.shape, tensor.numel() as u64 * dtype.size() as u64)
+}
+
 /// The registry.
 pub fn layout(name: LayoutName) -> &'static dyn Layout {
     match name {
@@ -230,5 +270,7 @@ pub fn layout(name: LayoutName) -> &'static dyn Layout {
         LayoutName::Plain => &Plain,
         LayoutName::CompressedTensors => &CompressedTensors,
         LayoutName::Gguf => &Gguf,
+        LayoutName::ComfyUi => &COMFYUI[0],
+        LayoutName::Parquet => &PARQUET,
     }
 }

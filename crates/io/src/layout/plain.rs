@@ -1,6 +1,6 @@
 //! `plain`: dequantized to a float type, under the source's own names. Any loader opens it; it saves no bytes.
 
-use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor};
+use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor, Placing};
 use aq_kernels::convert::{from_f32, to_f32};
 use serde_json::{Map, Value};
 
@@ -21,7 +21,7 @@ impl Layout for Plain {
         false
     }
 
-    fn rotates(&self) -> bool {
+    fn rotates(&self, _layer: &LayerSpec, _block: usize) -> bool {
         true
     }
 
@@ -34,6 +34,7 @@ impl Layout for Plain {
             len: layer.geometry.numel() as u64 * size,
             row_bits: layer.geometry.row() as u64 * size * 8,
             fixed: vec![],
+            placing: Placing::Rows,
         }]
     }
 

@@ -4,11 +4,11 @@
 //! stand beside it; unsigned types have a float zero, signed ones none. The loader derives every shape again from the config, so the group
 //! rule and the shapes here must agree with it to the letter.
 
-use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor};
-use crate::layout::sdnq_config;
-use aq_core::{BitWidth, Dtype, Geometry, Scheme};
-use aq_kernels::convert::{from_f32, scale_file_dtype, to_f32};
-use aq_kernels::pack::{pack, packed_len, unpack};
+use super::sdnq_config::{self, HADAMARD_BLOCK};
+use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor, Placing, grouped};
+use aq_core::{BitWidth, Dtype, Geometry, Scheme, rotation_for};
+use aq_kernels::convert::scale_file_dtype;
+use aq_kernels::pack::packed_len;
 use serde_json::{Map, Value};
 
 /// The SDNQ layout.
@@ -26,10 +26,14 @@ impl Layout for Sdnq {
         if !weights.is_multiple_of(per_byte) {
             return Err(format!("its {weights} weights are not a multiple of {per_byte}"));
         }
-        Ok(layer.with_scheme(Scheme { blocks: None, ..layer.scheme }))
+        Ok(layer.with_scheme(Scheme { blocks: None, ..layer.scheme.with_float_zero() }))
     }
 
-    fn rotates(&self) -> bool {
+    fn rotates(&self, layer: &LayerSpec, block: usize) -> bool {
+        rotation_for(layer.geometry.channels, HADAMARD_BLOCK) == Some(block)
+    }
+
+    fn one_group_size(&self) -> bool {
         true
     }
 
@@ -47,6 +51,7 @@ impl Layout for Sdnq {
             len: packed_len(g.numel(), scheme.bits) as u64,
             row_bits: g.row() as u64 * bits,
             fixed: vec![],
+            placing: Placing::Rows,
         }];
         let dtype = scale_file_dtype(scheme.scale_dtype);
         let names: &[&str] = if scheme.symmetric() { &["scale"] } else { &["scale", "zero_point"] };
@@ -59,38 +64,24 @@ impl Layout for Sdnq {
                 len: count * dtype.size() as u64,
                 row_bits: (g.scales_per_row() * dtype.size() * 8) as u64,
                 fixed: vec![],
+                placing: Placing::Rows,
             });
         }
         tensors
     }
 
     fn write_rows(&self, layer: &LayerSpec, rows: &EncodedRows, out: &mut [Vec<u8>]) {
-        let scheme = layer.scheme;
         let at = out[0].len();
-        out[0].resize(at + packed_len(rows.codes.len(), scheme.bits), 0);
-        pack(&rows.codes, scheme.bits, &mut out[0][at..]);
+        grouped::write(layer, rows, out);
         if signed_bytes(layer) {
             out[0][at..].iter_mut().for_each(|b| *b ^= 0x80);
-        }
-        let dtype = scale_file_dtype(scheme.scale_dtype);
-        from_f32(&rows.scales, dtype, &mut out[1]);
-        if let Some(zeros) = out.get_mut(2) {
-            from_f32(&rows.zeros, dtype, zeros);
         }
     }
 
     fn read_codes(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, into: &mut EncodedRows) -> bool {
-        let scheme = layer.scheme;
-        into.resize(layer, rows);
-        unpack(bytes[0], scheme.bits, &mut into.codes);
+        grouped::read(layer, bytes, rows, into);
         if signed_bytes(layer) {
             into.codes.iter_mut().for_each(|b| *b ^= 0x80);
-        }
-        let dtype = scale_file_dtype(scheme.scale_dtype);
-        to_f32(bytes[1], dtype, &mut into.scales);
-        match bytes.get(2) {
-            Some(bytes) => to_f32(bytes, dtype, &mut into.zeros),
-            None => into.zeros.fill(0.0),
         }
         true
     }

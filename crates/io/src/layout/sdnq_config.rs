@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// The block asked for where a layer is rotated; each layer's own follows from its channels.
-const HADAMARD_BLOCK: usize = 256;
+pub(super) const HADAMARD_BLOCK: usize = 256;
 /// The SDNQ release whose rules are followed.
 const SDNQ_VERSION: &str = "0.2.8";
 

@@ -1,6 +1,6 @@
 //! Weights that a file holds in codes, in whatever layout: what `quantization_config` or the tensors themselves say.
 
-use super::{Gguf, LayerSpec, Layout, SdnqModel, compressed};
+use super::{Gguf, LayerSpec, Layout, PARQUET, SdnqModel, comfyui, compressed};
 use crate::error::{IoError, MetadataProblem};
 use crate::header::TensorInfo;
 use crate::source::{Component, Shard};
@@ -26,12 +26,16 @@ pub enum Storage {
     Sdnq(SdnqModel),
     /// As compressed-tensors packs them.
     Compressed,
+    /// As ComfyUI reads them.
+    ComfyUi,
 }
 
 impl Storage {
     /// By the component's config; refuses quantized layouts that are not decoded.
     pub fn of(component: &Component) -> Result<Self, IoError> {
-        let Some(config) = &component.quantization else { return Ok(Self::Plain) };
+        let Some(config) = &component.quantization else {
+            return Ok(if comfyui::marks(component) { Self::ComfyUi } else { Self::Plain });
+        };
         let path = component.dir.join("config.json");
         match config.get("quant_method").and_then(Value::as_str) {
             Some("sdnq") => Ok(Self::Sdnq(SdnqModel::read(&path, config)?)),
@@ -49,10 +53,18 @@ impl Storage {
             let spec = Gguf::stored(&tensor.name, &tensor.shape, kind);
             return Ok(spec.map(|spec| Stored { layout: &Gguf, spec, tensors: vec![tensor.name.clone()] }));
         }
+        if let Some(spec) = shard.header.archive.get(&tensor.name) {
+            let of = |spec: &LayerSpec| {
+                let tensors = PARQUET.tensors(spec).into_iter().map(|t| t.name).collect();
+                Stored { layout: &PARQUET, spec: spec.clone(), tensors }
+            };
+            return Ok(spec.as_ref().map(of));
+        }
         match self {
             Self::Plain => Ok(None),
             Self::Sdnq(model) => model.weight(&shard.path, &shard.header, &tensor.name),
             Self::Compressed => compressed::stored(shard, &tensor.name),
+            Self::ComfyUi => comfyui::stored(shard, tensor),
         }
     }
 
@@ -62,6 +74,7 @@ impl Storage {
             Self::Plain => &[],
             Self::Sdnq(_) => &[".scale", ".zero_point"],
             Self::Compressed => &[".weight_scale", ".weight_shape", ".weight_packed"],
+            Self::ComfyUi => &[".weight_scale", ".weight_zeros"],
         };
         ends.iter().any(|end| name.ends_with(end))
     }

@@ -3,6 +3,7 @@
 use super::Placed;
 use crate::gguf;
 use crate::layout::OutTensor;
+use crate::parquet;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -13,6 +14,8 @@ pub enum Container {
     Safetensors(BTreeMap<String, String>),
     /// GGUF, with its keys.
     Gguf(gguf::Keys),
+    /// Parquet, whose columns beside the bytes of tensors and whose footer come last.
+    Parquet,
 }
 
 /// A planned file.
@@ -36,10 +39,21 @@ impl Container {
         let (header, positions, len) = match self {
             Self::Safetensors(metadata) => safetensors(metadata, tensors),
             Self::Gguf(keys) => gguf::place(keys, tensors),
+            Self::Parquet => one_after_the_other(tensors),
         };
         let placed = tensors.iter().zip(positions).map(|(tensor, position)| Placed { tensor: tensor.clone(), position }).collect();
         Blueprint { header, placed, len }
     }
+}
+
+fn one_after_the_other(tensors: &[OutTensor]) -> (Vec<u8>, Vec<u64>, u64) {
+    let mut end = parquet::MAGIC.len() as u64;
+    let mut place = |t: &OutTensor| {
+        end += t.len;
+        end - t.len
+    };
+    let positions = tensors.iter().map(&mut place).collect();
+    (parquet::MAGIC.to_vec(), positions, end)
 }
 
 /// The header's length comes first, so that positions are absolute: it is padded to 8 bytes with spaces. Tensors are ordered by element size,

@@ -8,7 +8,8 @@ use super::container::{Blueprint, Container};
 use super::tree_hash::TreeHash;
 use crate::disk::Disk;
 use crate::error::{Defect, IoError};
-use crate::layout::OutTensor;
+use crate::layout::{OutTensor, Placing};
+use crate::parquet::{Below, Closing, write_tail};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,12 +85,16 @@ impl ShardWriter {
         if len < plan.len || disk.read_some(&file, path, &mut found, 0)? < found.len() || found != plan.header {
             return Ok(None);
         }
-        Ok(Some((Self::of(disk, path, file, container, &plan), plan.placed)))
+        let writer = Self::of(disk, path, file, container, &plan);
+        writer.write_fixed(&plan.placed)?;
+        Ok(Some((writer, plan.placed)))
     }
 
-    /// What is appended goes behind `end`: there is something that counts before it.
-    pub fn reserve(&self, end: u64) {
+    /// Tensors that count as they are placed: what is appended goes behind them, and what of them follows from the plan is written.
+    pub fn keep(&self, placed: &[Placed]) -> Result<(), IoError> {
+        let end = placed.iter().map(|p| p.position + p.tensor.len).max().unwrap_or(0);
         self.end.fetch_max(end, Ordering::Relaxed);
+        self.write_fixed(placed)
     }
 
     /// Room past the planned end for tensors that replace planned ones.
@@ -100,16 +105,32 @@ impl ShardWriter {
         Ok(placed)
     }
 
-    /// Tensors whose bytes follow from the plan.
+    /// Bytes of tensors that follow from the plan.
     fn write_fixed(&self, placed: &[Placed]) -> Result<(), IoError> {
-        placed.iter().filter(|p| !p.tensor.fixed.is_empty()).try_for_each(|p| self.write(p, 0, &p.tensor.fixed))
+        for p in placed {
+            if let Placing::Pages(pages) = &p.tensor.placing {
+                pages.starts().try_for_each(|(start, lead)| self.put(p.position + start, lead))?;
+            }
+            if !p.tensor.fixed.is_empty() {
+                self.write(p, 0, &p.tensor.fixed)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Writes bytes of a tensor at an offset in it.
+    /// Writes bytes of a tensor's rows at an offset among them.
     pub fn write(&self, placed: &Placed, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
-        debug_assert!(offset + bytes.len() as u64 <= placed.tensor.len);
-        self.disk.write_at(&self.file, &self.path, bytes, placed.position + offset)?;
-        self.hash.wrote(placed.position + offset, bytes);
+        debug_assert!(offset + bytes.len() as u64 <= placed.tensor.body());
+        let placing = &placed.tensor.placing;
+        let arranged = placing.arranged(bytes);
+        let bytes = arranged.as_deref().unwrap_or(bytes);
+        placing.pieces(offset, bytes.len()).into_iter().try_for_each(|(at, part)| self.put(placed.position + at, &bytes[part]))
+    }
+
+    /// Writes bytes of the file.
+    fn put(&self, at: u64, bytes: &[u8]) -> Result<(), IoError> {
+        self.disk.write_at(&self.file, &self.path, bytes, at)?;
+        self.hash.wrote(at, bytes);
         Ok(())
     }
 
@@ -119,13 +140,23 @@ impl ShardWriter {
         self.hash.settle(&bytes, |buffer, at| self.read(buffer, at))
     }
 
-    /// Puts the file together from the tensors that count, syncs and hashes it. `check` is polled on the way and can end it.
-    pub fn finish<E: From<IoError>>(mut self, last: &[Placed], check: impl Fn() -> Result<(), E>) -> Result<WrittenShard, E> {
-        if last != self.planned {
+    /// Puts the file together from the tensors that count, syncs and hashes it. `check` is polled on the way and can end it. `closing`: what
+    /// a container whose end tells of its tensors says there.
+    pub fn finish<E: From<IoError>>(
+        mut self,
+        last: &[Placed],
+        closing: Option<&Closing<'_>>,
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<WrittenShard, E> {
+        let in_place = |(a, b): (&Placed, &Placed)| a.position == b.position && a.tensor.takes_the_place_of(&b.tensor);
+        if last.len() != self.planned.len() || !last.iter().zip(&self.planned).all(in_place) {
             self.rebuild(last, &check)?;
         } else if self.disk.metadata_of(&self.file, &self.path)?.len() > self.planned_len {
             // What an interrupted job had appended does not count any more.
             self.disk.set_len(&self.file, &self.path, self.planned_len)?;
+        }
+        if let Some(closing) = closing {
+            write_tail(&self, closing, &self.planned, self.planned_len, &check)?;
         }
         self.disk.sync(&self.file, &self.path)?;
         let len = self.disk.metadata_of(&self.file, &self.path)?.len();
@@ -168,5 +199,19 @@ impl ShardWriter {
         self.disk.rename(&path, &self.path)?;
         (self.file, self.planned, self.planned_len, self.hash) = (file, placed, len, hash);
         Ok(())
+    }
+}
+
+impl Below for ShardWriter {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read(&self, buffer: &mut [u8], at: u64) -> Result<(), IoError> {
+        self.read(buffer, at)
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), IoError> {
+        self.put(at, bytes)
     }
 }

@@ -4,6 +4,7 @@ use crate::disk::Disk;
 use crate::errno;
 use crate::error::{IoError, Missing};
 use crate::gguf::MAGIC;
+use crate::parquet;
 use std::fs::Metadata;
 use std::path::Path;
 
@@ -50,11 +51,7 @@ pub fn detect_foreign(disk: &Disk, path: &Path) -> Result<Option<String>, IoErro
     let extension = extension(path);
     Ok(if PICKLE_EXTENSIONS.contains(&extension.as_str()) || first.starts_with(b"PK\x03\x04") {
         Some("a pickled checkpoint".into())
-    } else if first.starts_with(MAGIC) {
-        None
-    } else if first.starts_with(b"PAR1") {
-        Some("a Parquet file, which this version does not read".into())
-    } else if extension == "safetensors" {
+    } else if first.starts_with(MAGIC) || first.starts_with(parquet::MAGIC) || extension == "safetensors" {
         None
     } else {
         Some(if extension.is_empty() { "a file without extension".into() } else { format!("a .{extension} file") })

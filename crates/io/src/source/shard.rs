@@ -4,9 +4,10 @@ use super::classify::stat_regular;
 use super::scales;
 use crate::disk::{Disk, InputFile};
 use crate::error::{IoError, Missing};
-use crate::header::Header;
+use crate::header::{Header, TensorInfo};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
@@ -23,7 +24,7 @@ pub struct Shard {
     pub header: Header,
     /// Bytes.
     pub len: u64,
-    file: InputFile,
+    file: Arc<InputFile>,
 }
 
 impl Shard {
@@ -31,7 +32,7 @@ impl Shard {
     pub fn open(disk: &Disk, path: &Path, index: Option<&Path>) -> Result<Self, IoError> {
         let what = if index.is_some() { Missing::Shard } else { Missing::Model };
         stat_regular(disk, path, what, index)?;
-        let file = InputFile::open(disk, path)?;
+        let file = Arc::new(InputFile::open(disk, path)?);
         let mut header = Header::read(&file)?;
         scales::attach(&file, &mut header)?;
         let file_name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -43,12 +44,40 @@ impl Shard {
         let name = Path::new(&self.file_name).file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let numbered = name.rsplit_once("-of-").filter(|(_, total)| is_number(total));
         let stem = numbered.and_then(|(head, _)| head.rsplit_once('-')).filter(|(_, index)| is_number(index)).map(|(stem, _)| stem);
-        format!("{}.{extension}", stem.unwrap_or(&name))
+        let stem = stem.unwrap_or(&name);
+        format!("{}.{extension}", stem.strip_suffix(".arrow-quant").unwrap_or(stem))
+    }
+
+    /// BLAKE3 of what stands before the first tensor, hexadecimal.
+    pub fn header_hash(&self) -> Result<String, IoError> {
+        const STEP: u64 = 1 << 20;
+        let end = self.header.tensors.iter().map(|t| t.offset).min().unwrap_or(0);
+        let mut hash = blake3::Hasher::new();
+        for at in (0..end).step_by(STEP as usize) {
+            let mut bytes = vec![0; STEP.min(end - at) as usize];
+            self.read(&mut bytes, at)?;
+            hash.update(&bytes);
+        }
+        Ok(hash.finalize().to_hex().to_string())
     }
 
     /// Reads bytes of the file.
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), IoError> {
         self.file.read(buffer, offset)
+    }
+
+    /// Holds the bytes of a tensor against their checksum, where the file has one and it has not been done.
+    pub fn check(&self, tensor: &TensorInfo) -> Result<(), IoError> {
+        tensor.sums.as_ref().map_or(Ok(()), |sums| sums.check(&self.file, &tensor.name))
+    }
+
+    /// Reads bytes of a tensor's rows, at an offset among them.
+    pub fn read_tensor(&self, tensor: &TensorInfo, buffer: &mut [u8], offset: u64) -> Result<(), IoError> {
+        self.check(tensor)?;
+        for (at, part) in tensor.placing.pieces(offset, buffer.len()) {
+            self.read(&mut buffer[part], tensor.offset + at)?;
+        }
+        Ok(())
     }
 
     /// Asks for some bytes ahead of their reading, see [`InputFile::read_ahead`].

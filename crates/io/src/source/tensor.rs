@@ -5,6 +5,7 @@ use super::shard::Shard;
 use crate::error::IoError;
 use crate::header::TensorInfo;
 use aq_kernels::convert::to_f32;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +15,12 @@ struct Segment<'a> {
     /// In the shard's file.
     offset: u64,
     len: u64,
+}
+
+/// The places of some bytes of a tensor.
+fn segments<'a>(shard: &'a Shard, t: &TensorInfo, at: u64, len: u64) -> impl Iterator<Item = Segment<'a>> {
+    let of = move |(start, part): (u64, Range<usize>)| Segment { shard, offset: start, len: part.len() as u64 };
+    t.placing.pieces(at, len as usize).into_iter().map(|(start, part)| (t.offset + start, part)).map(of).collect::<Vec<_>>().into_iter()
 }
 
 /// The scale of each row.
@@ -37,8 +44,7 @@ pub struct SourceTensor<'a> {
 impl<'a> SourceTensor<'a> {
     /// As it stands in a file.
     pub fn one(shard: &'a Shard, info: &TensorInfo) -> Self {
-        let segments = vec![Segment { shard, offset: info.offset, len: info.len }];
-        Self { info: info.clone(), segments }
+        Self { info: info.clone(), segments: segments(shard, info, 0, info.len).collect() }
     }
 
     /// The rows of several one after the other; `None` unless they have one type and rows of one shape.
@@ -56,7 +62,7 @@ impl<'a> SourceTensor<'a> {
         if parts.iter().any(|(_, t)| t.scale.is_some()) {
             info.scale = Some(Arc::new(parts.iter().flat_map(|(_, t)| row_scales(t)).collect()));
         }
-        let segments = parts.iter().map(|(shard, t)| Segment { shard, offset: t.offset, len: t.len }).collect();
+        let segments = parts.iter().flat_map(|(shard, t)| segments(shard, t, 0, t.len)).collect();
         Some(Self { info, segments })
     }
 
@@ -64,14 +70,14 @@ impl<'a> SourceTensor<'a> {
     pub fn swapped(shard: &'a Shard, info: &TensorInfo) -> Option<Self> {
         let rows = *info.shape.first()?;
         let len = info.len / 2;
-        let segment = |offset| Segment { shard, offset, len };
         let mut whole = info.clone();
         whole.scale = info.scale.as_ref().map(|_| {
             let mut scales = row_scales(info);
             scales.rotate_left(rows / 2);
             Arc::new(scales)
         });
-        rows.is_multiple_of(2).then(|| Self { info: whole, segments: vec![segment(info.offset + len), segment(info.offset)] })
+        rows.is_multiple_of(2)
+            .then(|| Self { info: whole, segments: segments(shard, info, len, len).chain(segments(shard, info, 0, len)).collect() })
     }
 
     /// The file it begins in.
@@ -81,6 +87,7 @@ impl<'a> SourceTensor<'a> {
 
     /// Reads bytes from `at` on.
     pub fn read(&self, buffer: &mut [u8], at: u64) -> Result<(), IoError> {
+        self.segments[0].shard.check(&self.info)?;
         let (mut done, mut start) = (0, 0);
         for s in &self.segments {
             let place = at + done as u64;

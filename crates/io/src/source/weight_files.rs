@@ -1,11 +1,12 @@
 //! Which files of a folder are its weights (design, section 7): an index first, then the usual names, then the only .safetensors
-//! there is, then the only .gguf.
+//! there is, then the only .gguf, then the only archive.
 
 use super::classify::{PICKLE_EXTENSIONS, extension};
 use super::shard::Shard;
 use super::shard_index::ShardIndex;
 use crate::disk::Disk;
 use crate::error::{IoError, MetadataProblem, Missing};
+use crate::parquet;
 use std::path::Path;
 
 const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
@@ -56,6 +57,11 @@ pub fn open(disk: &Disk, dir: &Path) -> Result<Option<WeightFiles>, IoError> {
         let exact: Vec<String> = STEMS.iter().map(|s| format!("{s}.gguf")).collect();
         if let Some(name) = choose(dir, &files, &exact)? {
             weights.push(Shard::open(disk, &dir.join(name), None)?);
+        } else {
+            let archives: Vec<&String> = names.iter().filter(|n| n.ends_with(&format!(".{}", parquet::EXTENSION))).collect();
+            if let Some(name) = choose(dir, &archives, &[])? {
+                weights.push(Shard::open(disk, &dir.join(name), None)?);
+            }
         }
     }
     Ok(weights.pop().map(|shard| WeightFiles { shards: vec![shard], index: None }))

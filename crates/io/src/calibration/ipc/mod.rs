@@ -5,12 +5,11 @@ mod blocks;
 mod plain;
 
 use super::columns::{self, Columns, DATA, check_bytes, check_count};
-use super::error::keeps_its_kind;
-use super::guard::caught;
 use super::index::{Builder, StepRows, problem_of};
-use super::{Axis, CalibrationError, Form, Opened, buffer, read_floats, reserve};
-use crate::disk::InputFile;
-use crate::error::IoError;
+use super::{Axis, CalibrationError, Form, Opened, read_floats, reserve};
+use crate::disk::{InputFile, buffer};
+use crate::error::{IoError, keeps_its_kind};
+use crate::guard::caught;
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::FileDecoder;
