@@ -27,9 +27,9 @@ const CAUSES = {
   AQ_ARROW: 'A calibration file with the ending `.arrow` holds something else or ends too early.',
   AQ_PARQUET: 'A calibration file with the ending `.parquet` holds something else or ends too early.',
   AQ_SERDE: 'A JSON file of the model has a syntax error or is nested too deeply.',
-  AQ_UNSUPPORTED_FORMAT: 'The model is a pickled checkpoint, an archive, a pipe, or any other thing that is neither a safetensors nor a GGUF file.',
+  AQ_UNSUPPORTED_FORMAT: 'The model is a pickled checkpoint, an archive, a pipe, or any other thing that is no safetensors or GGUF file and no Parquet archive of this package.',
   AQ_UNSUPPORTED_DTYPE: 'A tensor that is to be quantized has a number type that cannot be, such as a complex one.',
-  AQ_CORRUPT_MODEL: 'A weight file is cut short, its header is not sound, or it changed while it was read.',
+  AQ_CORRUPT_MODEL: 'A weight file is cut short, its header or a checksum in it is not sound, or it changed while it was read.',
   AQ_OUT_OF_DISK: 'The disk of `outputPath` has too little space, which is seen before or while writing.',
   AQ_OUT_OF_MEMORY:
     'A single row of a tensor needs more memory than `maxMemoryLimitMb`, or the system refuses an allocation at the smallest block.',

@@ -49,10 +49,10 @@ async function run(input: unknown, call: CallInfo): Promise<ExportResult> {
   const modelPath = readPath(rest.get('from'), new Place(issues, 'from'));
   const to = new Place(issues, 'to');
   const outputPath = readPath(rest.get('to'), to);
-  const config = givenValues(entries) as { readonly layout?: Layout; readonly plainDtype?: string };
+  const config = givenValues(entries) as { readonly layout?: Layout | readonly Layout[]; readonly plainDtype?: string };
   const layout = new Place(issues, 'layout', 'option', "Name the layout to write: 'plain', 'sdnq', ...");
-  if (config.layout === undefined || config.layout === 'auto') {
-    if (issues.empty || config.layout === 'auto') layout.refuse(EXPECTED, config.layout);
+  if (typeof config.layout !== 'string' || config.layout === 'auto') {
+    if (issues.empty || config.layout !== undefined) layout.refuse(EXPECTED, config.layout);
   } else if (config.plainDtype !== undefined && config.layout !== 'plain') {
     new Place(issues, 'plainDtype').refuse("to be given only with layout 'plain'", config.layout);
   }

@@ -19,7 +19,7 @@ export interface InspectOptions extends Pick<DiffusionQuantOptions, 'modality'> 
 /**
  * Tells what a model is made of, and what quantizing it with the default options would do with each layer.
  *
- * @param path - pipeline, component or transformers folder, or one .safetensors or .gguf file
+ * @param path - pipeline, component or transformers folder, or one .safetensors or .gguf file, or a Parquet archive of this package
  * @throws ConfigurationError, ModelNotFoundError, MetadataError, QuantizationError, AbortError
  */
 export async function inspect(path: string | URL, options?: InspectOptions): Promise<ModelInfo> {

@@ -100,7 +100,7 @@ function readCount(value: unknown, place: Place): number | undefined {
 /**
  * Opens a model in any layout that this package reads, its own or others' files, floats included.
  *
- * @param path - a folder, or one .safetensors or .gguf file
+ * @param path - a folder, or one .safetensors or .gguf file, or a Parquet archive of this package
  * @throws ConfigurationError, ModelNotFoundError, MetadataError, QuantizationError, AbortError
  */
 export async function openQuantizedModel(path: string | URL, options?: OpenOptions): Promise<QuantizedModel> {

@@ -14,6 +14,7 @@ export interface ReportWarning {
 /** Everything needed to encode one layer. */
 export interface LayerScheme {
   readonly bits: BitWidth;
+  /** The size that was wanted; 0 where the layout has one group a row. */
   readonly groupSize: number;
   /** The size that was stored, where `groupSize` does not divide the row. */
   readonly storedGroupSize: number;
@@ -142,6 +143,11 @@ export interface QuantizationResult {
   readonly warnings: readonly ReportWarning[];
   /** Every option with the value that held. */
   readonly resolvedConfig: Readonly<DiffusionQuantOptions>;
+  /**
+   * Where `layout` was a list: the result of each, in that order, each in a folder of its own under `quantizedPath`. The result around
+   * them is that of the first.
+   */
+  readonly outputs?: readonly Omit<QuantizationResult, 'outputs' | 'callbackErrors'>[];
   /** Present where there was a callback. */
   readonly callbackErrors?: CallbackErrors;
 }

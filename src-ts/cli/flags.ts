@@ -35,7 +35,7 @@ export function addOptionFlags(command: Command, names: readonly OptionName[]): 
     } else if (name === 'deploymentProfile') {
       command.addOption(new Option('--profile, --deployment-profile <name>', help));
     } else {
-      const isMany = text === 'list' || text === 'widths';
+      const isMany = text === 'list' || text === 'one-or-list' || text === 'widths';
       const option = new Option(`${flag} <${isMany ? 'list' : text}>`, help);
       // A repeated list goes on where the last one ended.
       command.addOption(

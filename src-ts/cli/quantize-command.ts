@@ -73,6 +73,14 @@ function targetText({ targetMb, bitWidth, plannedMb, steps }: TargetResult): str
   return `${megabytes(targetMb)}, planned ${megabytes(plannedMb)} from ${bitWidth} bits${blocks}`;
 }
 
+function sizeOf({
+  layout,
+  modelSizeMb,
+  compressionRatio,
+}: Pick<QuantizationResult, 'layout' | 'modelSizeMb' | 'compressionRatio'>): string {
+  return `${layout} ${megabytes(modelSizeMb)}, ${compressionRatio.toFixed(2)} times smaller`;
+}
+
 function summary(result: QuantizationResult): string[] {
   const worst = result.layers.reduce<LayerResult | undefined>(
     (low, layer) => (low === undefined || layer.cosine < low.cosine ? layer : low),
@@ -82,12 +90,12 @@ function summary(result: QuantizationResult): string[] {
   const size = `${megabytes(result.originalSizeMb)} to ${megabytes(result.modelSizeMb)}, ${result.compressionRatio.toFixed(2)} times smaller`;
   return renderFacts([
     ['output', result.quantizedPath],
-    ['layout', `${result.layout}, ${result.modality}`],
+    ['layout', `${(result.outputs ?? [result]).map(({ layout }) => layout).join(', ')}, ${result.modality}`],
     [
       'layers',
       `${result.layers.length} quantized, ${raised} of them raised; ${result.skipped.length} left as they are`,
     ],
-    ['size', size],
+    ['size', result.outputs === undefined ? size : result.outputs.map(sizeOf).join('; ')],
     ...(result.target === null ? [] : ([['target', targetText(result.target)]] as const)),
     ['bits', `${result.bitsPerWeight.toFixed(3)} a weight`],
     ['cosine', result.cosineSimilarity.toFixed(6)],

@@ -16,6 +16,22 @@ export function oneOf<const T extends string>(values: readonly T[], expected: st
   return (value, place) => values.find((known) => known === value) ?? place.refuse(expected, value);
 }
 
+/** One of a few texts, or a list of different ones of them without the first. */
+export function oneOrSeveral<const T extends string>(
+  values: readonly [T, ...T[]],
+  expected: string,
+): Check<T | readonly T[]> {
+  return (value, place) => {
+    if (!isArray(value)) return values.find((known) => known === value) ?? place.refuse(expected, value);
+    const elements = readArray(value, place, values.length, () => place.refuse(expected, value));
+    if (elements === undefined) return undefined;
+    const [, ...named] = values;
+    const good = named.filter((known) => elements.includes(known));
+    if (good.length === 0 || good.length !== elements.length) return place.refuse(expected, value);
+    return Object.freeze(elements as T[]);
+  };
+}
+
 /** One of a few numbers. `wrongHint` may know better advice for a refused value. */
 export function oneOfNumbers<const T extends number>(
   values: readonly T[],

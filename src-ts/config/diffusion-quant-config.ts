@@ -52,7 +52,7 @@ export class DiffusionQuantConfig implements DiffusionQuantOptions {
   declare readonly failFast: boolean;
   declare readonly overwrite: boolean;
   declare readonly method: Method;
-  declare readonly layout: Layout;
+  declare readonly layout: Layout | readonly Exclude<Layout, 'auto'>[];
   declare readonly ggufNames: GgufNames | undefined;
   declare readonly plainDtype: PlainDtype | undefined;
   declare readonly protectBlocks: 'auto' | 'none';

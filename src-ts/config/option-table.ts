@@ -12,13 +12,14 @@ import {
   names,
   oneOf,
   oneOfNumbers,
+  oneOrSeveral,
   positive,
 } from './checks.js';
 import { type DiffusionQuantOptions, LOG_LEVELS } from './options.js';
 import { calibrationPath } from './paths.js';
 
 /** How an option is written where there is only text: environment and command line. */
-export type TextForm = 'integer' | 'number' | 'boolean' | 'string' | 'list' | 'widths';
+export type TextForm = 'integer' | 'number' | 'boolean' | 'string' | 'list' | 'one-or-list' | 'widths';
 
 export interface OptionRow {
   readonly text: TextForm;
@@ -127,10 +128,10 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
     help: 'auto, rtn or mse',
   },
   layout: {
-    text: 'string',
-    check: oneOf(LAYOUTS, "'auto' or layout names"),
+    text: 'one-or-list',
+    check: oneOrSeveral(LAYOUTS, "'auto' or layout names"),
     hint: `'auto' writes what the model's own ecosystem loads; names are ${LAYOUTS.slice(1).join(', ')}.`,
-    help: LAYOUTS.join(', '),
+    help: `${LAYOUTS.join(', ')}; several, separated by commas, get a folder each`,
   },
   ggufNames: {
     text: 'string',

@@ -19,7 +19,8 @@ export interface DiffusionQuantOptions {
   /** Bits a weight is stored in. @defaultValue edge 2, local 4, cloud 8 */
   readonly bitWidth?: BitWidth | undefined;
   /**
-   * Neighbouring weights along the input channels that share one scale (and zero). Need not divide the row.
+   * Neighbouring weights along the input channels that share one scale (and zero). Need not divide the row. Layouts `gguf` and `comfyui` have
+   * groups of their own.
    * @defaultValue edge 64, local 64, cloud 128
    */
   readonly groupSize?: GroupSize | undefined;
@@ -44,7 +45,10 @@ export interface DiffusionQuantOptions {
   readonly calibrationSamples?: number | undefined;
   /** Resolve statistics over the time axis. @defaultValue true */
   readonly enableTimeAware?: boolean | undefined;
-  /** Rotate weights where that lowers the error and the layout can carry it. @defaultValue edge and local true */
+  /**
+   * Rotate weights where that lowers the error and the layout can carry it: `sdnq`, `parquet` and `plain` at 2 and 4 bits, `comfyui` at 8.
+   * @defaultValue edge and local true
+   */
   readonly enableSpatial?: boolean | undefined;
   /** Store no zero point. @defaultValue false */
   readonly symmetric?: boolean | undefined;
@@ -59,11 +63,15 @@ export interface DiffusionQuantOptions {
   readonly method?: Method | undefined;
   /**
    * What is written: `sdnq` for diffusers, `compressed-tensors` for transformers and vLLM, `gguf` for diffusers, ComfyUI,
-   * stable-diffusion.cpp and llama.cpp, `plain` for any loader. `auto` is `compressed-tensors` for a transformers model, `gguf` for a model
-   * in a GGUF file, `sdnq` otherwise. @defaultValue 'auto'
+   * stable-diffusion.cpp and llama.cpp, `comfyui` for ComfyUI without a custom node, `parquet` for tools that ask about layers, `plain` for
+   * any loader. `auto` is `compressed-tensors` for a transformers model, `gguf` for a model in a GGUF file, `sdnq` otherwise.
+   * @defaultValue 'auto'
    */
-  readonly layout?: Layout | undefined;
-  /** Names of the tensors, with layout `gguf` only; `auto` keeps those of the source. @defaultValue 'auto' */
+  readonly layout?: Layout | readonly Exclude<Layout, 'auto'>[] | undefined;
+  /**
+   * Names of the tensors, with layout `gguf` only; `auto` keeps those of the source. Layout `comfyui` has original names always.
+   * @defaultValue 'auto'
+   */
   readonly ggufNames?: GgufNames | undefined;
   /** Element type of decoded layers, with layout `plain` only; `f32` keeps the decoded values exactly. @defaultValue 'f32' */
   readonly plainDtype?: PlainDtype | undefined;

@@ -24,6 +24,8 @@ export function parseOptionText(name: OptionName, text: string): unknown {
       return BOOLEANS.get(text) ?? text;
     case 'list':
       return text === '' ? [] : text.split(',');
+    case 'one-or-list':
+      return text.includes(',') ? text.split(',') : text;
     case 'widths':
       return parseWidths(text);
     default:

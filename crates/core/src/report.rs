@@ -351,6 +351,9 @@ pub struct QuantizeReport {
     pub warnings: Vec<Warning>,
     /// The configuration after defaults.
     pub resolved_config: Value,
+    /// Where several layouts were asked for: the report of each, in their order. The one around them is that of the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<QuantizeReport>,
 }
 
 /// How a target size was met.

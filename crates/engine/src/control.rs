@@ -117,9 +117,12 @@ impl Control {
         self.progress.phase()
     }
 
-    /// Enters the next phase, unless the job is to stop.
+    /// Enters the next phase, unless the job is to stop. No phase comes back: a job with several outputs is in one of them already.
     pub fn enter(&self, phase: Phase) -> Result<(), QuantError> {
         self.check()?;
+        if phase < self.phase() {
+            return Ok(());
+        }
         tracing::debug!(phase = phase.as_str(), "phase");
         self.progress.enter(phase);
         Ok(())

@@ -17,8 +17,11 @@ struct State {
     notices: Vec<Numbered>,
     retries: Vec<Retry>,
     degradations: Vec<Degradation>,
-    warnings: Vec<Warning>,
+    /// Each with the output that it is about.
+    warnings: Vec<(usize, Warning)>,
     more_warnings: usize,
+    /// Of several outputs, the one at hand.
+    output: usize,
     layers: Vec<LayerReport>,
     failures: BTreeMap<usize, OtherFailure>,
     at_layer: Option<String>,
@@ -78,10 +81,16 @@ impl Ledger {
     pub fn warn(&self, warning: Warning) {
         let mut state = self.state();
         if state.warnings.len() < MOST_WARNINGS {
-            state.warnings.push(warning);
+            let output = state.output;
+            state.warnings.push((output, warning));
         } else {
             state.more_warnings += 1;
         }
+    }
+
+    /// What follows is about another output of the job.
+    pub fn output(&self, number: usize) {
+        self.state().output = number;
     }
 
     /// A finished layer.
@@ -139,10 +148,15 @@ impl Ledger {
         self.state().degradations.clone()
     }
 
-    /// Warnings noted so far.
+    /// Warnings noted so far about the output at hand.
     pub fn warnings(&self) -> Vec<Warning> {
+        let output = self.state().output;
+        self.warnings_of(|o| o == output)
+    }
+
+    fn warnings_of(&self, wanted: impl Fn(usize) -> bool) -> Vec<Warning> {
         let state = self.state();
-        let mut list = state.warnings.clone();
+        let mut list: Vec<Warning> = state.warnings.iter().filter(|(o, _)| wanted(*o)).map(|(_, w)| w.clone()).collect();
         if state.more_warnings > 0 {
             let count = state.more_warnings;
             let message = format!("{count} more warning(s) were not kept.");
@@ -174,7 +188,7 @@ impl Ledger {
 
     /// What a failed job had done; `None` where nothing had happened yet.
     pub fn partial(&self) -> Option<PartialReport> {
-        let warnings: Vec<Warning> = self.warnings().into_iter().chain(self.healing()).collect();
+        let warnings: Vec<Warning> = self.warnings_of(|_| true).into_iter().chain(self.healing()).collect();
         let state = self.state();
         let nothing = state.layers.is_empty() && state.failures.is_empty() && state.notices.is_empty() && warnings.is_empty();
         if nothing {

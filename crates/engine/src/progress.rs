@@ -70,9 +70,17 @@ impl Reporter {
         self.with(|s| s.layers_done)
     }
 
-    /// Sets what is ahead.
+    /// Adds to what is ahead.
     pub fn plan(&self, layers: u64, bytes: u64) {
-        self.with(|s| (s.layers_total, s.bytes_total) = (layers, bytes));
+        self.with(|s| {
+            s.layers_total += layers;
+            s.bytes_total += bytes;
+        });
+    }
+
+    /// Takes some of it back for something else.
+    pub fn replan(&self, bytes: u64, instead: u64) {
+        self.with(|s| s.bytes_total = s.bytes_total.saturating_sub(bytes) + instead);
     }
 
     /// Enters a phase and says so.

@@ -26,6 +26,8 @@ enum Kind {
     Path(&'static [&'static str]),
     Names,
     Widths,
+    /// One of these, or a list of different ones without the first.
+    OneOrSeveral(&'static [&'static str]),
 }
 
 struct Row {
@@ -65,7 +67,11 @@ const TABLE: [Row; 31] = [
     row("failFast", Kind::Boolean, BOOLEAN),
     row("overwrite", Kind::Boolean, BOOLEAN),
     row("method", Kind::OneOf(&["auto", "rtn", "mse", "gptq"]), "'auto', 'rtn', 'mse' or 'gptq'"),
-    row("layout", Kind::OneOf(&["auto", "sdnq", "compressed-tensors", "gguf", "comfyui", "parquet", "plain"]), "'auto' or layout names"),
+    row(
+        "layout",
+        Kind::OneOrSeveral(&["auto", "sdnq", "compressed-tensors", "gguf", "comfyui", "parquet", "plain"]),
+        "'auto' or layout names",
+    ),
     row("ggufNames", Kind::OneOf(&["auto", "diffusers", "original"]), "'auto', 'diffusers' or 'original'"),
     row("plainDtype", Kind::OneOf(&["source", "f32", "f16", "bf16"]), "'source', 'f32', 'f16' or 'bf16'"),
     row("protectBlocks", Kind::OneOf(&["auto", "none"]), "'auto' or 'none'"),
@@ -131,6 +137,14 @@ impl Row {
                 let extension = std::path::Path::new(p).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
                 !p.contains('\0') && extension.is_some_and(|e| extensions.contains(&e.as_str()))
             }),
+            Kind::OneOrSeveral(list) => match value {
+                Value::Array(names) => {
+                    let known = |n: &Value| n.as_str().is_some_and(|n| list[1..].contains(&n));
+                    let doubled = |(i, n): (usize, &Value)| names[..i].contains(n);
+                    !names.is_empty() && names.iter().all(known) && !names.iter().enumerate().any(doubled)
+                }
+                one => one.as_str().is_some_and(|s| list.contains(&s)),
+            },
             Kind::Device => value.as_str().and_then(Device::parse).is_some(),
             Kind::Names => return self.names(value, issues),
             Kind::Widths => return self.widths(value, issues),

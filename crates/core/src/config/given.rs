@@ -14,6 +14,16 @@ const STALL_MILLISECONDS: u64 = 300_000;
 const DEFAULT_MEMORY_MB: u64 = 256;
 const DEFAULT_RETRIES: u64 = 4;
 
+/// One layout, or several at once.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum LayoutChoice {
+    /// By its name, or `auto`.
+    One(String),
+    /// By their names, each into a folder of its own.
+    Several(Vec<String>),
+}
+
 /// The options as they arrive: every one optional, numbers unchecked.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -32,7 +42,7 @@ pub struct GivenConfig {
     pub min_accuracy: Option<f64>,
     pub fail_fast: Option<bool>,
     pub modality: Option<Modality>,
-    pub layout: Option<String>,
+    pub layout: Option<LayoutChoice>,
     pub plain_dtype: Option<PlainDtype>,
     pub gguf_names: Option<GgufNames>,
     pub protect_blocks: Option<Protect>,
@@ -74,10 +84,13 @@ impl GivenConfig {
         let d = profile.defaults();
         let bit_width = self.width(&d);
         let layout = self.layout().unwrap_or(Layout::Sdnq);
-        if self.plain_dtype.is_some() && layout != Layout::Plain {
+        let among = |wanted: Layout| self.layouts().is_some_and(|l| l.contains(&wanted));
+        if self.plain_dtype.is_some() && layout != Layout::Plain && !among(Layout::Plain) {
             issues.push(ConfigIssue::text("plainDtype", "to be given only with layout 'plain'", layout.as_str()));
         }
-        if self.gguf_names.is_some() && !matches!(self.layout(), None | Some(Layout::Gguf)) {
+        if self.gguf_names.is_some()
+            && !self.layouts().map_or(matches!(self.layout(), None | Some(Layout::Gguf)), |l| l.contains(&Layout::Gguf))
+        {
             issues.push(ConfigIssue::text("ggufNames", "to be given only with layout 'gguf'", layout.as_str()));
         }
         if self.method == Some(MethodChoice::Gptq) && self.calibration.is_none() {
@@ -128,7 +141,27 @@ impl GivenConfig {
 
     /// The layout that is asked for; `None`: the model's own ecosystem decides.
     pub fn layout(&self) -> Option<Layout> {
-        self.layout.as_deref().and_then(Layout::parse)
+        if let Some(LayoutChoice::One(name)) = &self.layout { Layout::parse(name) } else { None }
+    }
+
+    /// The layouts of a list; `None` where one is asked for, or none.
+    pub fn layouts(&self) -> Option<Vec<Layout>> {
+        if let Some(LayoutChoice::Several(names)) = &self.layout {
+            Some(names.iter().filter_map(|n| Layout::parse(n)).collect())
+        } else {
+            None
+        }
+    }
+
+    /// The same options with one layout, without those that only others have.
+    #[must_use]
+    pub fn for_layout(&self, layout: Layout) -> Self {
+        Self {
+            layout: Some(LayoutChoice::One(layout.as_str().into())),
+            plain_dtype: self.plain_dtype.filter(|_| layout == Layout::Plain),
+            gguf_names: self.gguf_names.filter(|_| layout == Layout::Gguf),
+            ..self.clone()
+        }
     }
 
     fn layer_bit_widths(&self) -> Vec<(String, u8)> {

@@ -5,6 +5,6 @@ mod given;
 mod profile;
 mod resolved;
 
-pub use given::GivenConfig;
+pub use given::{GivenConfig, LayoutChoice};
 pub use profile::{Mode, Profile, ProfileDefaults};
 pub use resolved::{Device, GgufNames, Layout, MethodChoice, NonFinitePolicy, PlainDtype, Protect, ResolvedConfig};

@@ -1,6 +1,6 @@
 //! From one layout to another: codes, scales and zeros as they are, or the values that they stand for. Nothing is rounded a second time.
 
-mod plan;
+pub(crate) mod plan;
 
 use crate::control::Control;
 use crate::error::QuantError;
@@ -76,25 +76,15 @@ pub fn export(request: &ExportRequest, control: &Arc<Control>) -> Result<ExportR
     let modality = modality::search(&source, None)?.found.map_or(Modality::Image, |f| f.modality);
     let bits = earlier.as_ref().and_then(|m| m.get("bitWidth")?.as_u64()).and_then(|b| BitWidth::try_from(b).ok());
     let planned = plan::plan(request, &source, modality, layout, bits)?;
-    before::check_space(&request.to, &source, &planned.plan, layout)?;
+    before::check_space(&request.to, [(&source, &planned.plan, layout)].into_iter())?;
     control.progress.plan(planned.plan.layers.len() as u64, planned.plan.bytes(&source));
-    let threads = pool(request.num_threads)?;
-    let memory = Memory::new(MEMORY, thread_count(request.num_threads));
     let staging = Staging::create(&disk, &request.to, Existing { overwrite: request.overwrite, resume: false })?;
-    let tables = source.root.join(TABLES);
-    let tables = if disk.is_file(&tables)? { Some(Shard::open(&disk, &tables, None)?) } else { None };
-    let archive = layout.tells().then(|| archive(&source, &planned, earlier.as_ref(), tables.as_ref()));
-    let job = Export { source: &source, planned: &planned, layout, archive: archive.as_ref(), control, memory: &memory };
-    let written = threads.install(|| job.write(&staging))?;
-    source.components.iter().flat_map(|c| &c.shards).try_for_each(Shard::check_unchanged)?;
-    let mut rewritten = Vec::new();
-    for component in &planned.plan.components {
-        rewritten.extend(files::write_config(&source, &planned.plan, component, &written.layers, layout, &staging)?);
-    }
-    files::carry_over(&source, &planned.plan, &staging, control, rewritten)?;
-    if let Some(tables) = &tables {
-        staging.carry(&tables.path, Path::new(TABLES), false, || control.check())?;
-    }
+    let written = fill(
+        &Filling { source: &source, earlier: earlier.as_ref(), planned: &planned, layout, origin: None, control },
+        &staging,
+        request.num_threads,
+    )?;
+    control.enter(Phase::Commit)?;
     manifest::exported(&staging, earlier.as_ref(), layout.name(), &written.files)?;
     staging.seal()?;
     control.point_of_no_return()?;
@@ -111,6 +101,52 @@ pub fn export(request: &ExportRequest, control: &Arc<Control>) -> Result<ExportR
         report: earlier,
         warnings,
     })
+}
+
+/// What an output is made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Filling<'a> {
+    /// A model with layers in codes.
+    pub source: &'a Source,
+    /// Its manifest.
+    pub earlier: Option<&'a Map<String, Value>>,
+    /// What becomes of it.
+    pub planned: &'a ExportPlan,
+    /// As what.
+    pub layout: &'static dyn Layout,
+    /// The model that the codes were made of, where it is at hand, with the options that hold for this output.
+    pub origin: Option<(&'a Source, &'a Value)>,
+    /// Stop flag and progress.
+    pub control: &'a Control,
+}
+
+/// Writes everything but the manifest.
+pub(crate) fn fill(filling: &Filling<'_>, staging: &Staging, threads: usize) -> Result<Output, QuantError> {
+    let &Filling { source, earlier, planned, layout, origin, control } = filling;
+    let disk = staging.disk();
+    let pool = pool(threads)?;
+    let memory = Memory::new(MEMORY, thread_count(threads));
+    let tables = source.root.join(TABLES);
+    let tables = if disk.is_file(&tables)? { Some(Shard::open(disk, &tables, None)?) } else { None };
+    let archive = layout.tells().then(|| {
+        let told = archive(source, planned, earlier, tables.as_ref());
+        match origin {
+            Some((source, config)) => Archive { source, config: config.clone(), ..told },
+            None => told,
+        }
+    });
+    let job = Export { source, planned, layout, archive: archive.as_ref(), control, memory: &memory };
+    let written = pool.install(|| job.write(staging))?;
+    source.components.iter().flat_map(|c| &c.shards).try_for_each(Shard::check_unchanged)?;
+    let mut rewritten = Vec::new();
+    for component in &planned.plan.components {
+        rewritten.extend(files::write_config(source, &planned.plan, component, &written.layers, layout, staging)?);
+    }
+    files::carry_over(source, &planned.plan, staging, control, rewritten)?;
+    if let Some(tables) = &tables {
+        staging.carry(&tables.path, Path::new(TABLES), false, || control.check())?;
+    }
+    Ok(written)
 }
 
 /// What the end of an archive tells: what the run that made the codes has reported.
@@ -141,9 +177,12 @@ struct Export<'a> {
     memory: &'a Memory,
 }
 
-struct Output {
-    files: Vec<WrittenFile>,
-    layers: Vec<Written>,
+/// What was written.
+pub(crate) struct Output {
+    /// Weight files.
+    pub files: Vec<WrittenFile>,
+    /// Where each layer is.
+    pub layers: Vec<Written>,
 }
 
 impl Export<'_> {
@@ -154,7 +193,9 @@ impl Export<'_> {
         let mut outputs = Vec::new();
         for file in self.planned.plan.files(self.source, self.layout) {
             let folder = files::folder(self.source, &self.source.components[file.component]);
-            let (writer, flat) = ShardWriter::create(disk, &staging.path(&folder.join(&file.name))?, &file.container, &file.out())?;
+            let path = staging.path(&folder.join(&file.name))?;
+            disk.remove(&path)?; // an interrupted job may have left one
+            let (writer, flat) = ShardWriter::create(disk, &path, &file.container, &file.out())?;
             let mut flat = flat.into_iter();
             let placed: Vec<Vec<Placed>> = file.tensors.iter().map(|t| flat.by_ref().take(t.out.len()).collect()).collect();
             self.tensors(&file, &writer, &placed)?;
@@ -165,7 +206,6 @@ impl Export<'_> {
             }
             outputs.push((file, writer, placed));
         }
-        self.control.enter(Phase::Commit)?;
         let files = finish(self.source, &self.planned.plan, outputs, &layers, self.layout, self.archive, staging, self.control)?;
         Ok(Output { files, layers })
     }

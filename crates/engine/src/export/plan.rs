@@ -3,10 +3,11 @@
 use super::ExportRequest;
 use crate::error::{QuantError, WorkFailure};
 use crate::job::not_carried;
+use crate::names::family;
 use crate::plan::{ComponentPlan, LayerPlan, Plan, TensorPlan, Unit, named_floats, tied_head};
 use crate::rules::rules;
 use aq_core::config::PlainDtype;
-use aq_core::{BitWidth, Dtype, Modality, Scheme, ZeroKind, group_for};
+use aq_core::{BitWidth, Dtype, Modality, ScaleDtype, Scheme, ZeroKind, group_for};
 use aq_io::layout::{LayerSpec, Layout};
 use aq_io::source::{Component, Source};
 use aq_io::weights::{Coded, Place, Weight, weights};
@@ -76,6 +77,13 @@ fn with_group_size(base: Scheme, found: &[(usize, Vec<Weight>)]) -> Scheme {
     Scheme { group_size: best, ..base }
 }
 
+/// Whether a layer has a name that an original model has another one for.
+fn has_other_names(component: &Component, layer: &LayerPlan) -> bool {
+    let config = component.config.clone().unwrap_or_default();
+    let family = component.class_name().and_then(|class| family(&class, &config));
+    family.is_some_and(|family| family.original(&layer.spec.tensor, &config).is_ok())
+}
+
 struct Target<'a> {
     request: &'a ExportRequest,
     layout: &'a dyn Layout,
@@ -110,6 +118,13 @@ impl ExportPlan {
             }
             self.plan.layers.push(LayerPlan { name, joined: vec![], spec, role, pinned: true, yields: false });
             self.weights.push((index, weight));
+        }
+        if target.layout.original_names()
+            && let Some(layer) = self.plan.layers.last().filter(|layer| has_other_names(component, layer))
+        {
+            let why = "its name is that of diffusers, whose loaders do not read this layout: quantize the original model with it".into();
+            let failure = WorkFailure::NotCarried { tensor: layer.spec.tensor.clone(), layout: target.layout.name(), why };
+            return Err(QuantError::QuantizationFailed { path: component.dir.clone(), layer: Some(layer.name.clone()), failure });
         }
         let mut units = Vec::new();
         for (s, shard) in component.shards.iter().enumerate() {
@@ -161,6 +176,8 @@ impl Target<'_> {
         if fitted.geometry != wanted.geometry {
             return Err(format!("its groups have {} weights, which the layout's loaders do not find", wanted.geometry.group));
         }
-        Ok(fitted.with_scheme(Scheme { rotation: from.rotation, scale_dtype: from.scale_dtype, ..to }))
+        // Wider scales are the same ones.
+        let scale_dtype = if to.scale_dtype == ScaleDtype::F32 { to.scale_dtype } else { from.scale_dtype };
+        Ok(fitted.with_scheme(Scheme { rotation: from.rotation, scale_dtype, ..to }))
     }
 }

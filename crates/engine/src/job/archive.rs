@@ -17,7 +17,7 @@ pub type TableOf<'a> = dyn Fn(usize) -> Result<Option<Table>, IoError> + Sync + 
 
 /// What is known of a job's output besides its tensors.
 pub struct Archive<'a> {
-    /// The source.
+    /// The model that it is made of.
     pub source: &'a Source,
     /// The plan.
     pub plan: &'a Plan,
@@ -45,8 +45,8 @@ impl Archive<'_> {
             let hash = shard.header_hash()?;
             Ok(json!({"name": shard.file_name, "bytes": shard.len, "headerBlake3": hash}))
         };
-        let shards = &self.source.components[file.component].shards;
-        let source = shards.iter().map(one).collect::<Result<Vec<_>, QuantError>>()?;
+        let component = self.source.components.get(file.component);
+        let source = component.into_iter().flat_map(|c| &c.shards).map(one).collect::<Result<Vec<_>, QuantError>>()?;
         let of = |(key, value): (&str, String)| (format!("arrow_quant.{key}"), value);
         let keys = [("version", crate::VERSION.to_owned()), ("config", self.config.to_string()), ("source", json!(source).to_string())];
         Ok(keys.map(of).into())
@@ -59,7 +59,7 @@ impl Archive<'_> {
         match tensor.plan {
             TensorPlan::Quantize(i) => match &layers[i].spec {
                 Some(spec) => {
-                    row.values = coded(spec, tensor.source.info.dtype);
+                    row.values = coded(spec, self.dtype(file.component, spec).unwrap_or(tensor.source.info.dtype));
                     self.figures(i, &mut row)?;
                 }
                 None => row.values = float(&layers[i].placed[0].tensor),
@@ -72,9 +72,17 @@ impl Archive<'_> {
         Ok(row)
     }
 
+    /// The type that a layer's weights have in the model; `None` where that model is not this one's source.
+    fn dtype(&self, component: usize, spec: &LayerSpec) -> Option<Dtype> {
+        let shards = &self.source.components.get(component)?.shards;
+        shards.iter().find_map(|s| s.header.tensor(&spec.tensor)).map(|t| t.dtype)
+    }
+
     fn figures(&self, i: usize, row: &mut Row) -> Result<(), IoError> {
         let report = self.reports.get(&self.plan.layers[i].name);
         let figure = |name: &str| report.and_then(|r| r.get(name)).cloned().unwrap_or_default();
+        // Codes do not tell how they were chosen.
+        row.values.insert("method".into(), figure("scheme")["method"].clone());
         for (column, name) in
             [("cosine", "cosine"), ("sqnr_db", "sqnrDb"), ("worst_row_cosine", "worstRowCosine"), ("bits_per_weight", "bitsPerWeight")]
         {
@@ -131,7 +139,6 @@ fn coded(spec: &LayerSpec, dtype: Dtype) -> Map<String, Value> {
         "quant_axis": 1,
         "group_size": g.group,
         "rotation": s.rotation.map_or("none".into(), |block| format!("hadamard{block}")),
-        "method": s.method,
         "spatial_quant_json": s.rotation.map(|block| json_cell(&json!({"rotation": "hadamard", "block": block}))),
     }))
 }

@@ -42,8 +42,11 @@ pub fn refuse_overlap(disk: &Disk, output: &Path, source: &Source) -> Result<(),
 }
 
 /// Fails before anything is written when the planned files cannot fit. Links cost nothing, so only what is written anew counts.
-pub fn check_space(output: &Path, source: &Source, plan: &Plan, layout: &dyn Written) -> Result<(), QuantError> {
-    let required = plan.files(source, layout).iter().map(|file| file.container.planned_len(&file.out())).sum();
+pub fn check_space<'a>(output: &Path, outputs: impl Iterator<Item = (&'a Source, &'a Plan, &'a dyn Written)>) -> Result<(), QuantError> {
+    let required = |(source, plan, layout): (&Source, &Plan, &dyn Written)| -> u64 {
+        plan.files(source, layout).iter().map(|file| file.container.planned_len(&file.out())).sum()
+    };
+    let required = outputs.map(required).sum();
     match os::available_space(output) {
         Some(available) if available < required => {
             Err(QuantError::OutOfDisk { path: output.into(), required, available: Some(available), source: None })
@@ -70,7 +73,7 @@ pub fn with_layout(given: &GivenConfig, source: &Source) -> Result<GivenConfig, 
         let issue = ConfigIssue::text("ggufNames", "to be given only with layout 'gguf'", layout.as_str());
         return Err(QuantError::InvalidConfig(vec![issue]));
     }
-    Ok(GivenConfig { layout: Some(layout.as_str().into()), ..given.clone() })
+    Ok(given.for_layout(layout))
 }
 
 /// The layout by its name, in the form that suits the model.

@@ -118,7 +118,7 @@ impl LayerEntry {
 }
 
 /// What makes two jobs the same.
-pub fn identity(config: &Value, source: &Source, judge: Option<&Judge>) -> Value {
+pub fn identity(config: &Value, source: &Source, judge: Option<&Judge>, layouts: &[&str]) -> Value {
     let mut files: Map<String, Value> = source
         .components
         .iter()
@@ -126,11 +126,15 @@ pub fn identity(config: &Value, source: &Source, judge: Option<&Judge>) -> Value
         .map(|s| (s.path.to_string_lossy().into_owned(), json!({"bytes": s.len, "modified": s.modified_ms()})))
         .collect();
     files.extend(judge.and_then(Judge::identity));
+    let mut config = super::manifest::what_is_written(config);
+    if !layouts.is_empty() {
+        config["layout"] = json!(layouts);
+    }
     json!({
         "format": FORMAT,
         "formatVersion": FORMAT_VERSION,
         "version": crate::VERSION,
-        "config": super::manifest::what_is_written(config),
+        "config": config,
         "files": files,
     })
 }
@@ -149,7 +153,7 @@ impl Journal {
         let path = staging.journal();
         let mut first = identity.to_string();
         first.push('\n');
-        if !staging.resumed() {
+        if !staging.resumed() || !disk.is_file(&path)? {
             let file = disk.create_new(&path)?;
             disk.write_at(&file, &path, first.as_bytes(), 0)?;
             let journal = Self { disk: disk.clone(), path, file, end: Mutex::new(first.len() as u64) };

@@ -47,7 +47,7 @@ pub struct WrittenFile {
 pub fn write(staging: &Staging, report: &QuantizeReport, files: &[WrittenFile]) -> Result<(), QuantError> {
     let config = what_is_written(&report.resolved_config);
     let warnings: Vec<&Warning> = report.warnings.iter().filter(|w| !ABOUT_THE_RUN.contains(&w.code)).collect();
-    let files: Vec<Value> = files.iter().map(|f| json!({"name": f.name, "bytes": f.bytes, "blake3": f.blake3})).collect();
+    let files: Vec<Value> = files.iter().map(listed).collect();
     let value = json!({
         "format": FORMAT,
         "formatVersion": FORMAT_VERSION,
@@ -84,12 +84,23 @@ pub fn exported(staging: &Staging, earlier: Option<&Map<String, Value>>, layout:
     map.insert("layout".into(), json!(layout));
     let bytes: u64 = files.iter().map(|f| f.bytes).sum();
     map.insert("modelSizeMb".into(), json!(megabytes(bytes)));
-    let beside = map.get("files").and_then(Value::as_array).into_iter().flatten();
-    let beside: Vec<Value> = beside.filter(|f| f["name"] == tables::FILE).cloned().collect();
-    let written = files.iter().map(|f| json!({"name": f.name, "bytes": f.bytes, "blake3": f.blake3}));
-    map.insert("files".into(), written.chain(beside).collect());
+    let beside = beside(earlier);
+    map.insert("files".into(), files.iter().chain(&beside).map(listed).collect());
     staging.write(Path::new(FILE), &json_bytes(&Value::Object(map)))?;
     Ok(())
+}
+
+fn listed(file: &WrittenFile) -> Value {
+    json!({"name": file.name, "bytes": file.bytes, "blake3": file.blake3})
+}
+
+/// Files of an earlier output that go with its codes.
+pub fn beside(earlier: Option<&Map<String, Value>>) -> Vec<WrittenFile> {
+    let files = earlier.and_then(|m| m.get("files")).and_then(Value::as_array).into_iter().flatten();
+    let of = |f: &Value| {
+        Some(WrittenFile { name: f["name"].as_str()?.into(), bytes: f["bytes"].as_u64()?, blake3: f["blake3"].as_str()?.into() })
+    };
+    files.filter(|f| f["name"] == tables::FILE).filter_map(of).collect()
 }
 
 /// A configuration without what does not change the output.

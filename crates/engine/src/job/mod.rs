@@ -12,6 +12,7 @@ mod journal;
 mod judge;
 mod layer;
 pub(crate) mod manifest;
+mod parts;
 mod pool;
 mod quality;
 mod report;

@@ -113,6 +113,7 @@ pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
         degradations: vec![],
         warnings,
         resolved_config: serde_json::to_value(config).unwrap_or_default(),
+        outputs: vec![],
     }
 }
 

@@ -12,7 +12,7 @@ use super::report::{ReportInput, layer_report, report};
 use super::tables::Tables;
 use super::target::{self, Subject};
 use super::tasks::{OutputFile, encode_all, open_files, verified};
-use super::{before, files, manifest, quality};
+use super::{before, files, manifest, parts, quality};
 use crate::control::{Control, Limits};
 use crate::device::Compute;
 use crate::error::QuantError;
@@ -66,15 +66,31 @@ pub(super) struct Prepared {
 
 /// Runs a job. On success the output folder is complete; on any error there is nothing at its path that was not there before.
 pub fn quantize(request: &QuantizeRequest, control: &Arc<Control>) -> Result<QuantizeReport, QuantError> {
-    let prepared = prepare(request, control)?;
-    let Prepared { config, disk, .. } = &prepared;
-    let existing = Existing { overwrite: config.overwrite, resume: config.resume };
-    let staging = Staging::create(disk, &request.output_path, existing)?;
+    control.enter(Phase::Config)?;
+    let whole = request.config.resolve(request.mode).map_err(QuantError::InvalidConfig)?;
+    let layouts = request.config.layouts();
+    let given: Vec<GivenConfig> = match &layouts {
+        Some(layouts) => layouts.iter().map(|&layout| request.config.for_layout(layout)).collect(),
+        None => vec![request.config.clone()],
+    };
+    let mut outputs = Vec::with_capacity(given.len());
+    for (number, given) in given.iter().enumerate() {
+        control.ledger.output(number);
+        outputs.push(prepare(request, given, control)?);
+    }
+    before::check_space(&request.output_path, outputs.iter().map(|p| (&p.source, &p.plan, p.layout)))?;
+    control.ledger.output(0);
+    let existing = Existing { overwrite: whole.overwrite, resume: whole.resume };
+    let mut staging = Staging::create(&control.disk(whole.io_retries), &request.output_path, existing)?;
     if staging.found == Found::Swept {
         let message = "The staging of an earlier job that had died was removed.".into();
         control.ledger.warn(Warning { code: "AQ_WARN_STALE_STAGING", message, details: json!({}) });
     }
-    let mut report = match write(&prepared, &request.output_path, control, &staging) {
+    let written = match layouts {
+        None => write(&outputs[0], &request.output_path, control, &staging, &[]),
+        Some(_) => parts::write_all(&outputs, &request.output_path, control, &mut staging),
+    };
+    let mut report = match written.and_then(|report| ready(control, &staging).map(|()| report)) {
         Ok(report) => report,
         Err(error) => return Err(discarded(control, staging, error)),
     };
@@ -84,6 +100,13 @@ pub fn quantize(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Qua
     (report.retries, report.degradations) = (control.ledger.retries(), control.ledger.degradations());
     report.warnings.extend(control.ledger.healing());
     Ok(report)
+}
+
+/// The last moment at which a job can be stopped.
+fn ready(control: &Control, staging: &Staging) -> Result<(), QuantError> {
+    staging.seal()?;
+    fault::hit(Site::Commit);
+    control.point_of_no_return()
 }
 
 /// Removes what a failed job had staged, or tells that it was kept.
@@ -103,10 +126,9 @@ pub(crate) fn leftover(path: &Path) -> Warning {
     Warning { code: "AQ_WARN_LEFTOVER", message, details: json!({"path": path}) }
 }
 
-fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared, QuantError> {
-    control.enter(Phase::Config)?;
-    let mut config = request.config.resolve(request.mode).map_err(QuantError::InvalidConfig)?;
-    config.max_memory_limit_mb = before::memory_limit_mb(&request.config, config.max_memory_limit_mb);
+fn prepare(request: &QuantizeRequest, given: &GivenConfig, control: &Arc<Control>) -> Result<Prepared, QuantError> {
+    let mut config = given.resolve(request.mode).map_err(QuantError::InvalidConfig)?;
+    config.max_memory_limit_mb = before::memory_limit_mb(given, config.max_memory_limit_mb);
     control.ledger.config(serde_json::to_value(&config).unwrap_or_default());
     control.limit(Limits { total: config.timeout_ms, stall: stall_limit(config.stall_timeout_ms) });
 
@@ -117,7 +139,7 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
     before::refuse_overlap(&disk, &request.output_path, &source)?;
 
     control.enter(Phase::Plan)?;
-    let given = before::with_layout(&request.config, &source)?;
+    let given = before::with_layout(given, &source)?;
     let config = ResolvedConfig { layout: given.layout().unwrap_or(config.layout), ..config };
     let layout = before::layout_for(config.layout, &source);
     before::warnings(&disk, &given, &source)?.into_iter().for_each(|w| control.ledger.warn(w));
@@ -145,7 +167,6 @@ fn prepare(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Prepared
         judge.assign(&config, layout, &mut plan);
     }
     let target = pool.install(|| target::fill(&subject, &config, &mut plan, judge.as_ref(), request.tuning, control))?;
-    before::check_space(&request.output_path, &source, &plan, layout)?;
     Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning: request.tuning, target, pool })
 }
 
@@ -155,11 +176,18 @@ fn stall_limit(milliseconds: u64) -> Option<u64> {
     (milliseconds > 0).then_some(milliseconds / scale)
 }
 
-fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging) -> Result<QuantizeReport, QuantError> {
+/// Encodes everything and writes all files. `layouts`: of all outputs, where there are several.
+pub(super) fn write(
+    p: &Prepared,
+    output: &Path,
+    control: &Arc<Control>,
+    staging: &Staging,
+    layouts: &[&str],
+) -> Result<QuantizeReport, QuantError> {
     let Prepared { config, disk, source, plan, layout, compute, judge, pool, .. } = p;
     let judge = judge.as_ref();
     control.enter(Phase::Quantize)?;
-    let (journal, mut entries) = Journal::open(disk, staging, &identity(&as_json(config), source, judge))?;
+    let (journal, mut entries) = Journal::open(disk, staging, &identity(&as_json(config), source, judge, layouts))?;
     let files = open_files(disk, source, plan, *layout, staging, &mut entries)?;
     let tables = judge.filter(|_| config.enable_time_aware).map(|_| Tables::open(disk, staging)).transpose()?;
     let job = JobContext::new(control, p, tables.as_ref());
@@ -177,7 +205,9 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
     source.components.iter().flat_map(|c| &c.shards).try_for_each(Shard::check_unchanged)?;
     judge.map_or(Ok(()), Judge::check_unchanged)?;
 
-    control.enter(Phase::Commit)?;
+    if layouts.is_empty() {
+        control.enter(Phase::Commit)?;
+    }
     let layers: Vec<Written> = ends.iter().map(Written::from).collect();
     let archive = layout.tells().then(|| archive(p, &ends, tables.as_ref()));
     let parts = files.into_iter().map(OutputFile::parts).collect();
@@ -206,9 +236,6 @@ fn write(p: &Prepared, output: &Path, control: &Arc<Control>, staging: &Staging)
         ledger: &control.ledger,
     });
     manifest::write(staging, &report, &written)?;
-    staging.seal()?;
-    fault::hit(Site::Commit);
-    control.point_of_no_return()?;
     Ok(report)
 }
 
@@ -231,7 +258,7 @@ fn archive<'a>(p: &'a Prepared, ends: &'a [LayerEnd], tables: Option<&'a Tables>
     }
 }
 
-fn as_json(config: &ResolvedConfig) -> Value {
+pub(super) fn as_json(config: &ResolvedConfig) -> Value {
     serde_json::to_value(config).unwrap_or_default()
 }
 

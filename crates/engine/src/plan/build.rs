@@ -108,7 +108,9 @@ fn refuse_quantized(component: &Component) -> Result<(), QuantError> {
         .as_ref()
         .map(|c| c.get("quant_method").and_then(serde_json::Value::as_str).unwrap_or("an unnamed method").to_owned());
     let tensors: Vec<&TensorInfo> = component.tensors().map(|(_, t)| t).collect();
-    match by_config.or_else(|| select::looks_quantized(&tensors)) {
+    let archived = component.shards.iter().flat_map(|s| s.header.archive.values()).any(Option::is_some);
+    let archived = archived.then(|| "a Parquet archive of arrow-quant".to_owned());
+    match by_config.or(archived).or_else(|| select::looks_quantized(&tensors)) {
         None => Ok(()),
         Some(scheme) => {
             let failure = WorkFailure::AlreadyQuantized { scheme };

@@ -4,6 +4,7 @@ use super::export::run;
 use super::harness::{Bench, decoded, layer, varied};
 use aq_core::config::Layout;
 use aq_engine::QuantError;
+use aq_engine::error::WorkFailure;
 use aq_io::Disk;
 use aq_io::source::{Source, open};
 use aq_testkit::{GgufFile, heavy};
@@ -105,4 +106,16 @@ fn a_gguf_file_is_refused() {
     GgufFile::new().text("general.architecture", "llada").f32("blk.0.attn_q.weight", &[64, 256], &heavy(64, 256, 1)).write(&path);
     let error = bench.fails_on(&path, &json!({"layout": "parquet", "modality": "text"}));
     assert!(matches!(error, QuantError::InvalidConfig(issues) if issues[0].path == "layout"));
+}
+
+#[test]
+fn quantizing_what_an_archive_holds_is_refused() {
+    let bench = Bench::new(&varied());
+    bench.run("out", &json!({"layout": "parquet"})).expect("the job succeeds");
+    let error = bench.fails_on(&bench.out("out"), &json!({}));
+    let failure = match &error {
+        QuantError::QuantizationFailed { failure, .. } => failure,
+        other => unreachable!("{other:?}"),
+    };
+    assert!(matches!(failure, WorkFailure::AlreadyQuantized { scheme } if scheme == "a Parquet archive of arrow-quant"));
 }

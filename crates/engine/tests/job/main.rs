@@ -14,6 +14,7 @@ mod folders;
 mod gguf;
 mod harness;
 mod ladder;
+mod layouts;
 mod resume;
 mod rotation;
 mod shapes;

@@ -84,6 +84,21 @@ fn raised_layers_are_gone_on_with_in_other_containers() {
 }
 
 #[test]
+fn several_layouts_are_gone_on_with() {
+    let options = json!({"resume": true, "layout": ["sdnq", "gguf", "plain"], "numThreads": 1});
+    let bench = interrupted_with(&options);
+    // With other layouts it is another job; what is there stays.
+    for layout in [json!("sdnq"), json!(["sdnq", "gguf"])] {
+        let other = bench.run("out", &json!({"resume": true, "layout": layout, "numThreads": 1}));
+        assert!(matches!(other, Err(QuantError::ResumeMismatch { issues, .. }) if issues.iter().map(|i| i.path.as_str()).eq(["layout"])));
+    }
+    let report = bench.run("out", &options).unwrap();
+    assert!(reused(&report) >= 3);
+    bench.run("fresh", &json!({"layout": ["sdnq", "gguf", "plain"]})).unwrap();
+    assert!(bench.tree("out") == bench.tree("fresh"));
+}
+
+#[test]
 fn other_settings_are_refused_and_nothing_is_lost() {
     let (bench, options) = interrupted();
     let before = snapshot(bench.root());

@@ -55,6 +55,8 @@ pub struct Staging {
     /// What became of the staging of an interrupted job.
     pub found: Found,
     settled: bool,
+    /// The part of the output that is written now: its number and folder.
+    part: Option<(usize, PathBuf)>,
 }
 
 impl Staging {
@@ -71,7 +73,7 @@ impl Staging {
         let created = create_parents(disk, parent)?;
         let (disk, output) = (disk.clone(), output.to_path_buf());
         let (made, settled, found) = (false, false, Found::Nothing);
-        let mut staging = Self { disk, output, folder, lock: None, existing, made, created, found, settled };
+        let mut staging = Self { disk, output, folder, lock: None, existing, made, created, found, settled, part: None };
         staging.take()?;
         let put_back = staging.disk.find_link(&staging.output)?.is_some() && !existing.overwrite;
         if put_back {
@@ -89,8 +91,9 @@ impl Staging {
             self.found = if self.existing.resume && self.journal_begun()? { Found::Resumed } else { Found::Swept };
         }
         if !self.resumed() {
-            disk.remove(&self.journal())?;
-            disk.remove(&self.tables())?;
+            for name in disk.names(&self.folder)?.iter().filter(|n| n.starts_with(JOURNAL) || n.starts_with(TABLES)) {
+                disk.remove(&self.folder.join(name))?;
+            }
             disk.remove(&content)?;
             disk.create_folder(&content)?;
         }
@@ -186,19 +189,37 @@ impl Staging {
         &self.output
     }
 
+    /// From here on files are those of one part of the output, in a folder of its own. Parts have their own journals.
+    pub fn part(&mut self, number: usize, folder: &str) {
+        self.part = Some((number, folder.into()));
+    }
+
+    /// Where a part of the output stands while the others are made.
+    pub fn folder_of(&self, part: &str) -> PathBuf {
+        self.content().join(part)
+    }
+
+    fn numbered(&self, name: &str) -> PathBuf {
+        match self.part {
+            Some((number, _)) if number > 0 => self.folder.join(format!("{name}.{number}")),
+            _ => self.folder.join(name),
+        }
+    }
+
     /// The file in which a job notes what it has finished.
     pub fn journal(&self) -> PathBuf {
-        self.folder.join(JOURNAL)
+        self.numbered(JOURNAL)
     }
 
     /// The file in which a job lays aside what is put together in the end.
     pub fn tables(&self) -> PathBuf {
-        self.folder.join(TABLES)
+        self.numbered(TABLES)
     }
 
     /// Where a file of the output is written; its folders are created.
     pub fn path(&self, relative: &Path) -> Result<PathBuf, IoError> {
-        let path = self.content().join(relative);
+        let folder = self.part.as_ref().map_or(Path::new(""), |(_, folder)| folder);
+        let path = self.content().join(folder).join(relative);
         if let Some(parent) = path.parent() {
             self.disk.create_folders(parent)?;
         }
@@ -263,7 +284,7 @@ impl Staging {
 
     /// Whether a failure keeps what was staged.
     pub fn keeps(&self) -> bool {
-        self.existing.resume && self.disk.is_file(&self.journal()).unwrap_or(false)
+        self.existing.resume && self.disk.is_file(&self.folder.join(JOURNAL)).unwrap_or(false)
     }
 
     fn clean(&mut self) -> Option<PathBuf> {

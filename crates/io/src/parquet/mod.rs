@@ -29,6 +29,8 @@ pub const EXTENSION: &str = "arrow-quant.parquet";
 pub const MOST_DATA: u64 = 512 << 20;
 /// The version of the columns and of what they mean.
 pub const FORMAT_VERSION: u64 = 2;
+/// Who wrote a file: another program does not keep bytes where they are looked for.
+const CREATED_BY: &str = "arrow-quant";
 const VERSION_KEY: &str = "arrow_quant.format_version";
 
 /// The columns that hold bytes of tensors, in their order.

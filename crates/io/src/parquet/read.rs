@@ -1,7 +1,7 @@
 //! The header of an archive: what its rows say, held against what the file has. Pages of bytes must be as they are written here: one value,
 //! uncompressed, parts of a tensor in one piece. A file that another program has written anew is refused.
 
-use super::{BYTES, COLUMNS, ChunkError, Chunks, FORMAT_VERSION, MAGIC, Row, VERSION_KEY, schema_of, told};
+use super::{BYTES, COLUMNS, CREATED_BY, ChunkError, Chunks, FORMAT_VERSION, MAGIC, Row, VERSION_KEY, schema_of, told};
 use crate::disk::{InputFile, buffer};
 use crate::error::{Defect, IoError, MetadataProblem};
 use crate::header::{Header, MOST_TENSORS, Sums, TensorInfo};
@@ -45,6 +45,10 @@ pub fn read(file: &Arc<InputFile>) -> Result<Header, IoError> {
         path,
         metadata.file_metadata().key_value_metadata().into_iter().flatten().find(|k| k.key == VERSION_KEY).map(|k| &k.value),
     )?;
+    let unsupported = |what: &str| IoError::Unsupported { path: path.into(), detected: what.into() };
+    if !metadata.file_metadata().created_by().is_some_and(|by| by.starts_with(CREATED_BY)) {
+        return Err(unsupported(REWRITTEN));
+    }
     if metadata.num_row_groups() > MOST_TENSORS {
         return Err(IoError::damaged_by(path, None, Defect::TooManyTensors, metadata.num_row_groups() as u64, MOST_TENSORS as u64));
     }
@@ -57,7 +61,6 @@ pub fn read(file: &Arc<InputFile>) -> Result<Header, IoError> {
             builder.with_projection(mask).with_batch_size(1).build()
         })
         .map_err(failed)?;
-    let unsupported = |what: &str| IoError::Unsupported { path: path.into(), detected: what.into() };
     let mut header = Header::default();
     let mut open: Option<Part> = None;
     for group in metadata.row_groups() {

@@ -1,6 +1,6 @@
 //! What comes after the bytes of tensors: the other columns, row by row, and the footer.
 
-use super::{BYTES, COLUMNS, FORMAT_VERSION, Row, VERSION_KEY, page, schema_of, told};
+use super::{BYTES, COLUMNS, CREATED_BY, FORMAT_VERSION, Row, VERSION_KEY, page, schema_of, told};
 use crate::error::{IoError, IoOp};
 use crate::layout::Placing;
 use crate::output::Placed;
@@ -146,7 +146,7 @@ fn footer(groups: &[Vec<Page>], told: &[RowGroupMetaData], shift: u64, metadata:
     let rows = groups.iter().zip(told);
     let list = rows.map(|(pages, told)| group(&descriptor, pages, told, shift as i64)).collect::<Result<Vec<_>, _>>()?;
     let keys = keys(&schema, metadata);
-    let created_by = Some(format!("arrow-quant version {}", env!("CARGO_PKG_VERSION")));
+    let created_by = Some(format!("{CREATED_BY} version {}", env!("CARGO_PKG_VERSION")));
     let file = FileMetaData::new(2, list.len() as i64, created_by, Some(keys), descriptor, None);
     let metadata = ParquetMetaData::new(file, list);
     let mut bytes = Vec::new();
