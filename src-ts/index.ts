@@ -8,6 +8,7 @@ export type {
   DeploymentProfile,
   DiffusionQuantOptions,
   GgufNames,
+  GgufType,
   GroupSize,
   Layout,
   LogLevel,

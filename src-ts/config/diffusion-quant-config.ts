@@ -19,6 +19,7 @@ import type {
   DeploymentProfile,
   DiffusionQuantOptions,
   GgufNames,
+  GgufType,
   GroupSize,
   Layout,
   LogLevel,
@@ -54,6 +55,7 @@ export class DiffusionQuantConfig implements DiffusionQuantOptions {
   declare readonly method: Method;
   declare readonly layout: Layout | readonly Exclude<Layout, 'auto'>[];
   declare readonly ggufNames: GgufNames | undefined;
+  declare readonly ggufType: GgufType | undefined;
   declare readonly plainDtype: PlainDtype | undefined;
   declare readonly protectBlocks: 'auto' | 'none';
   declare readonly components: readonly string[] | undefined;

@@ -7,7 +7,7 @@ import { displayName } from '../errors/text.js';
 import { MIN_ACCURACY, PROFILES } from '../generated/profiles.js';
 import type { IssueSink } from './issues.js';
 import { isOptionName, OPTION_NAMES, OPTION_TABLE, type OptionName } from './option-table.js';
-import type { DeploymentProfile, DiffusionQuantOptions } from './options.js';
+import type { BitWidth, DeploymentProfile, DiffusionQuantOptions, GgufType } from './options.js';
 import { Place } from './place.js';
 import { isArray, isPlainObject, readArray, readRecord } from './read-record.js';
 import { suggestName } from './suggest.js';
@@ -155,11 +155,18 @@ const FIXED_DEFAULTS = {
   numThreads: 0,
 } as const satisfies DiffusionQuantOptions;
 
+/** The width that a kind of GGUF file stands for. */
+function widthOf(type: GgufType): BitWidth {
+  if (type === 'Q8_0') return 8;
+  return /^Q[23]/.test(type) ? 2 : 4;
+}
+
 /** All options with their values: given ones, then the profile's. */
 export function resolveValues(entries: Entries): Partial<Record<OptionName, unknown>> {
   const given = givenValues(entries);
   const deploymentProfile = (given.deploymentProfile ?? 'local') as DeploymentProfile;
-  const resolved = { ...FIXED_DEFAULTS, ...PROFILES[deploymentProfile], ...given, deploymentProfile };
+  const ofType = given.ggufType === undefined ? {} : { bitWidth: widthOf(given.ggufType as GgufType) };
+  const resolved = { ...FIXED_DEFAULTS, ...PROFILES[deploymentProfile], ...ofType, ...given, deploymentProfile };
   const bitWidth = resolved.bitWidth as keyof typeof MIN_ACCURACY;
   return { ...resolved, minAccuracy: given.minAccuracy ?? MIN_ACCURACY[bitWidth] };
 }

@@ -15,7 +15,7 @@ import {
   oneOrSeveral,
   positive,
 } from './checks.js';
-import { type DiffusionQuantOptions, LOG_LEVELS } from './options.js';
+import { type DiffusionQuantOptions, GGUF_TYPES, LOG_LEVELS } from './options.js';
 import { calibrationPath } from './paths.js';
 
 /** How an option is written where there is only text: environment and command line. */
@@ -138,6 +138,12 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
     check: oneOf(['auto', 'diffusers', 'original'], "'auto', 'diffusers' or 'original'"),
     hint: "It names the tensors of layout 'gguf'; 'original' is what ComfyUI and stable-diffusion.cpp want of FLUX, SD3 and others.",
     help: 'auto, diffusers or original: names of the tensors, with layout gguf only',
+  },
+  ggufType: {
+    text: 'string',
+    check: oneOf(GGUF_TYPES, "the name of a GGUF type such as 'Q4_K_M'"),
+    hint: `The types are ${GGUF_TYPES.join(', ')}; left out, 2 bits are Q2_K, 4 bits Q4_K and 8 bits Q8_0.`,
+    help: `${GGUF_TYPES.join(', ')}: the kind of file, with layout gguf only; sets --bit-width`,
   },
   plainDtype: {
     text: 'string',

@@ -12,6 +12,23 @@ export const LOG_LEVELS = ['off', 'error', 'warn', 'info', 'debug', 'trace'] as 
 export type LogLevel = (typeof LOG_LEVELS)[number];
 /** `original`: those of the checkpoint that a diffusers model came from, which ComfyUI and stable-diffusion.cpp know. */
 export type GgufNames = 'auto' | 'diffusers' | 'original';
+/** Kinds of GGUF files, by the names that llama.cpp's tools have for them. */
+export const GGUF_TYPES = [
+  'Q2_K',
+  'Q3_K_S',
+  'Q3_K_M',
+  'Q4_0',
+  'Q4_1',
+  'Q4_K_S',
+  'Q4_K_M',
+  'Q5_0',
+  'Q5_1',
+  'Q5_K_S',
+  'Q5_K_M',
+  'Q6_K',
+  'Q8_0',
+] as const;
+export type GgufType = (typeof GGUF_TYPES)[number];
 export type PlainDtype = 'source' | 'f32' | 'f16' | 'bf16';
 
 /** Every option is optional; the profile gives the defaults. An unknown key is an error. */
@@ -73,6 +90,12 @@ export interface DiffusionQuantOptions {
    * @defaultValue 'auto'
    */
   readonly ggufNames?: GgufNames | undefined;
+  /**
+   * The kind of GGUF file, with layout `gguf` only. Layers of the job's width get its type; those that make attention's values or end a
+   * feed-forward get more in the `_M` kinds (Q6_K; Q5_K in Q3_K_M). It stands for a `bitWidth`: 2 for Q2_K and Q3_K, 8 for Q8_0, else 4.
+   * @defaultValue Q2_K at 2 bits, Q4_K at 4, Q8_0 at 8
+   */
+  readonly ggufType?: GgufType | undefined;
   /** Element type of decoded layers, with layout `plain` only; `f32` keeps the decoded values exactly. @defaultValue 'f32' */
   readonly plainDtype?: PlainDtype | undefined;
   /** One width more for the blocks that decide the worst step. @defaultValue 'auto' */

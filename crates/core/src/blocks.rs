@@ -36,12 +36,24 @@ impl BlockType {
     /// The type that a width stands for in rows of so many weights: the K type where its blocks fill the row, else the next one that does;
     /// `None` where there is none of this width.
     pub const fn for_bits(bits: BitWidth, row: usize) -> Option<Self> {
-        let (whole, large) = (row.is_multiple_of(32), row.is_multiple_of(SUPER));
         match bits {
-            BitWidth::Two if large => Some(Self::Q2K),
-            BitWidth::Four if large => Some(Self::Q4K),
-            BitWidth::Four if whole => Some(Self::Q4_1),
-            BitWidth::Eight if whole => Some(Self::Q8_0),
+            BitWidth::Two => Self::Q2K.filling(row),
+            BitWidth::Four => Self::Q4K.filling(row),
+            BitWidth::Eight => Self::Q8_0.filling(row),
+        }
+    }
+
+    /// This type where its blocks fill rows of so many weights, else the next one of 32 weights that has no fewer bits; `None` where there is
+    /// none.
+    pub const fn filling(self, row: usize) -> Option<Self> {
+        if row.is_multiple_of(self.weights()) {
+            return Some(self);
+        }
+        match self {
+            Self::Q3K if row.is_multiple_of(32) => Some(Self::Q4_0),
+            Self::Q4K if row.is_multiple_of(32) => Some(Self::Q4_1),
+            Self::Q5K if row.is_multiple_of(32) => Some(Self::Q5_1),
+            Self::Q6K if row.is_multiple_of(32) => Some(Self::Q8_0),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ pub mod dtype;
 pub mod error;
 pub mod modality;
 pub mod progress;
+pub mod recipe;
 pub mod report;
 pub mod scheme;
 

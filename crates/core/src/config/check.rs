@@ -48,7 +48,7 @@ const fn coded(name: &'static str, kind: Kind, expected: &'static str, code: Err
 const BOOLEAN: &str = "true or false";
 
 /// In the order in which problems are told.
-const TABLE: [Row; 31] = [
+const TABLE: [Row; 32] = [
     coded("bitWidth", Kind::OneOfNumbers(&[2, 4, 8]), "2, 4, or 8", ErrorCode::InvalidBitWidth),
     coded("groupSize", Kind::OneOfNumbers(&[32, 64, 128, 256]), "32, 64, 128, or 256", ErrorCode::InvalidGroupSize),
     coded("numTimeGroups", Kind::Integer(1, 100), "an integer between 1 and 100", ErrorCode::InvalidTimeGroups),
@@ -73,6 +73,11 @@ const TABLE: [Row; 31] = [
         "'auto' or layout names",
     ),
     row("ggufNames", Kind::OneOf(&["auto", "diffusers", "original"]), "'auto', 'diffusers' or 'original'"),
+    row(
+        "ggufType",
+        Kind::OneOf(&["Q2_K", "Q3_K_S", "Q3_K_M", "Q4_0", "Q4_1", "Q4_K_S", "Q4_K_M", "Q5_0", "Q5_1", "Q5_K_S", "Q5_K_M", "Q6_K", "Q8_0"]),
+        "the name of a GGUF type such as 'Q4_K_M'",
+    ),
     row("plainDtype", Kind::OneOf(&["source", "f32", "f16", "bf16"]), "'source', 'f32', 'f16' or 'bf16'"),
     row("protectBlocks", Kind::OneOf(&["auto", "none"]), "'auto' or 'none'"),
     row("components", Kind::Names, "an array of component names"),

@@ -6,6 +6,7 @@ use super::resolved::{Device, GgufNames, Layout, MethodChoice, NonFinitePolicy, 
 use crate::bits::BitWidth;
 use crate::error::{ConfigIssue, ErrorCode};
 use crate::modality::Modality;
+use crate::recipe::Recipe;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -45,6 +46,7 @@ pub struct GivenConfig {
     pub layout: Option<LayoutChoice>,
     pub plain_dtype: Option<PlainDtype>,
     pub gguf_names: Option<GgufNames>,
+    pub gguf_type: Option<String>,
     pub protect_blocks: Option<Protect>,
     pub components: Option<Vec<String>>,
     pub skip_layers: Option<Vec<String>>,
@@ -93,6 +95,15 @@ impl GivenConfig {
         {
             issues.push(ConfigIssue::text("ggufNames", "to be given only with layout 'gguf'", layout.as_str()));
         }
+        if let Some(recipe) = self.recipe() {
+            if self.bit_width.is_some() && recipe.width != bit_width {
+                let expected = format!("{} or nothing with ggufType '{}'", recipe.width, recipe.name);
+                issues.push(ConfigIssue::new(ErrorCode::InvalidConfig, "bitWidth", expected, format!("{bit_width} (number)")));
+            }
+            if !self.layouts().map_or(matches!(self.layout(), None | Some(Layout::Gguf)), |l| l.contains(&Layout::Gguf)) {
+                issues.push(ConfigIssue::text("ggufType", "to be given only with layout 'gguf'", layout.as_str()));
+            }
+        }
         if self.method == Some(MethodChoice::Gptq) && self.calibration.is_none() {
             issues.push(ConfigIssue::text("method", "'auto', 'rtn' or 'mse' without calibration", "gptq"));
         }
@@ -119,6 +130,7 @@ impl GivenConfig {
             modality: self.modality,
             layout,
             gguf_names: self.gguf_names.unwrap_or_default(),
+            gguf_type: self.recipe().filter(|_| layout == Layout::Gguf).map(|r| r.name),
             plain_dtype: (layout == Layout::Plain).then(|| self.plain_dtype.unwrap_or(PlainDtype::F32)),
             protect_blocks: self.protect_blocks.unwrap_or(Protect::Auto),
             components: self.components.clone(),
@@ -160,6 +172,9 @@ impl GivenConfig {
             layout: Some(LayoutChoice::One(layout.as_str().into())),
             plain_dtype: self.plain_dtype.filter(|_| layout == Layout::Plain),
             gguf_names: self.gguf_names.filter(|_| layout == Layout::Gguf),
+            gguf_type: self.gguf_type.clone().filter(|_| layout == Layout::Gguf),
+            // The width that it stands for is that of the job.
+            bit_width: self.bit_width.or(self.recipe().map(|r| u64::from(r.width.bits()))),
             ..self.clone()
         }
     }
@@ -169,9 +184,15 @@ impl GivenConfig {
         widths.filter_map(|(name, value)| Some((name.clone(), value.as_u64()? as u8))).collect()
     }
 
-    /// The job's width: as given, else the profile's.
+    /// The kind of GGUF file that is asked for.
+    pub fn recipe(&self) -> Option<&'static Recipe> {
+        Recipe::named(self.gguf_type.as_deref()?)
+    }
+
+    /// The job's width: as given, else that of the kind of file, else the profile's.
     fn width(&self, defaults: &ProfileDefaults) -> BitWidth {
-        self.bit_width.and_then(|v| BitWidth::try_from(v).ok()).unwrap_or(defaults.bit_width)
+        let given = self.bit_width.and_then(|v| BitWidth::try_from(v).ok());
+        given.or(self.recipe().map(|r| r.width)).unwrap_or(defaults.bit_width)
     }
 
     /// Whether no layer is asked for at fewer than 8 bits.

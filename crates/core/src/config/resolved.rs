@@ -184,6 +184,9 @@ pub struct ResolvedConfig {
     /// Names of the tensors, with layout `gguf`.
     #[serde(skip_serializing_if = "GgufNames::is_auto")]
     pub gguf_names: GgufNames,
+    /// The kind of GGUF file; none: the type that each width stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gguf_type: Option<&'static str>,
     /// Element type of the `plain` layout; `None` with any other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plain_dtype: Option<PlainDtype>,

@@ -10,7 +10,7 @@ use aq_core::GivenConfig;
 use aq_core::config::{GgufNames, Layout};
 use aq_core::error::ConfigIssue;
 use aq_core::report::Warning;
-use aq_io::layout::{COMFYUI, Layout as Written, layout};
+use aq_io::layout::{COMFYUI, Gguf, Layout as Written, layout};
 use aq_io::source::{Component, Source, SourceKind};
 use aq_io::{Disk, os};
 use serde_json::json;
@@ -73,11 +73,18 @@ pub fn with_layout(given: &GivenConfig, source: &Source) -> Result<GivenConfig, 
         let issue = ConfigIssue::text("ggufNames", "to be given only with layout 'gguf'", layout.as_str());
         return Err(QuantError::InvalidConfig(vec![issue]));
     }
+    if layout != Layout::Gguf && given.gguf_type.is_some() && given.layout().is_none() {
+        let issue = ConfigIssue::text("ggufType", "to be given only with layout 'gguf'", layout.as_str());
+        return Err(QuantError::InvalidConfig(vec![issue]));
+    }
     Ok(given.for_layout(layout))
 }
 
-/// The layout by its name, in the form that suits the model.
-pub fn layout_for(name: Layout, source: &Source) -> &'static dyn Written {
+/// The layout by its name, in the form that suits the model and the options. `recipe`: the kind of GGUF file.
+pub fn layout_for(name: Layout, recipe: Option<&str>, source: &Source) -> &'static dyn Written {
+    if let Some(gguf) = recipe.filter(|_| name == Layout::Gguf).and_then(Gguf::named) {
+        return gguf;
+    }
     let of = |c: &Component| family(&c.class_name()?, c.config.as_ref()?);
     let f16 = source.components.iter().filter(|c| c.is_denoiser()).filter_map(of).any(|family| family.f16);
     if name == Layout::ComfyUi && f16 { &COMFYUI[1] } else { layout(name) }

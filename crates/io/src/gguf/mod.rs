@@ -81,8 +81,13 @@ impl Keys {
 
     /// Says what quantizing has made of the file: mostly blocks of one type, in some layers wider ones.
     pub fn set_quantized(&mut self, mostly: BlockType, mixed: bool) {
+        self.set_file_type(file_type(mostly, mixed));
+    }
+
+    /// The same by the number of the file's type.
+    pub fn set_file_type(&mut self, number: u32) {
         self.set_number("general.quantization_version", QUANTIZATION_VERSION);
-        self.set_number("general.file_type", file_type(mostly, mixed));
+        self.set_number("general.file_type", number);
     }
 
     /// Where tensors begin; what a file says of it was checked when it was read.

@@ -8,6 +8,7 @@ use crate::gguf::{Keys, id_of};
 use crate::header::TensorInfo;
 use crate::output::Container;
 use crate::source::Component;
+use aq_core::recipe::{RECIPES, Recipe};
 use aq_core::{BitWidth, BlockType, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -21,9 +22,61 @@ const ARCHITECTURE: &str = "diffusers";
 
 /// The GGUF layout.
 #[derive(Debug, Clone, Copy)]
-pub struct Gguf;
+pub struct Gguf {
+    /// What the whole file is to be; `None`: the type that each width stands for.
+    recipe: Option<&'static Recipe>,
+}
+
+/// Types by width.
+pub static GGUF: Gguf = Gguf { recipe: None };
+
+static BY_RECIPE: [Gguf; RECIPES.len()] = {
+    let mut all = [Gguf { recipe: None }; RECIPES.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i].recipe = Some(&RECIPES[i]);
+        i += 1;
+    }
+    all
+};
+
+/// Ends of the names of layers that make attention's values or end a feed-forward, as diffusers, transformers, llama.cpp and original
+/// checkpoints have them.
+const MORE: [&str; 14] = [
+    ".to_v",
+    ".add_v_proj",
+    ".v_proj",
+    ".attn_v",
+    ".net.2",
+    ".down_proj",
+    ".ffn_down",
+    ".fc2",
+    ".mlp.2",
+    ".img_mlp.2",
+    ".txt_mlp.2",
+    ".ffn.2",
+    ".w2",
+    ".linear2",
+];
 
 impl Gguf {
+    /// The layout for a kind of file.
+    pub fn named(recipe: &str) -> Option<&'static Self> {
+        BY_RECIPE.iter().find(|g| g.recipe.is_some_and(|r| r.name == recipe))
+    }
+
+    /// The type that a layer's width stands for.
+    fn kind(&self, layer: &LayerSpec) -> Option<BlockType> {
+        let (row, bits) = (layer.geometry.row(), layer.scheme.bits);
+        match self.recipe.filter(|r| r.width == bits) {
+            Some(recipe) => {
+                let more = recipe.more.filter(|_| MORE.iter().any(|end| layer.module().ends_with(end)));
+                more.unwrap_or(recipe.kind).filling(row)
+            }
+            None => BlockType::for_bits(bits, row),
+        }
+    }
+
     /// A tensor of blocks that stands in a file; `None` where it has no rows.
     pub(crate) fn stored(name: &str, shape: &[usize], kind: BlockType) -> Option<LayerSpec> {
         // The narrowest width that holds its codes.
@@ -57,7 +110,7 @@ impl Layout for Gguf {
             return Err("GGUF has blocks for linear layers only".into());
         }
         let (row, bits) = (layer.geometry.row(), layer.scheme.bits);
-        let kind = BlockType::for_bits(bits, row).ok_or_else(|| format!("no block type of {bits} bits fills rows of {row} weights"))?;
+        let kind = self.kind(layer).ok_or_else(|| format!("no block type of {bits} bits fills rows of {row} weights"))?;
         Ok(layer.with_scheme(scheme_of(kind, layer.scheme)))
     }
 
@@ -97,7 +150,10 @@ impl Layout for Gguf {
             }
         }
         if let Some((mostly, _)) = weights.values().max_by_key(|(_, n)| *n) {
-            keys.set_quantized(*mostly, weights.len() > 1);
+            match self.recipe {
+                Some(recipe) => keys.set_file_type(recipe.file_type),
+                None => keys.set_quantized(*mostly, weights.len() > 1),
+            }
         }
         Container::Gguf(keys)
     }

@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 
 pub use comfyui::{COMFYUI, ComfyUi};
 pub use compressed::CompressedTensors;
-pub use gguf::Gguf;
+pub use gguf::{GGUF, Gguf};
 pub use parquet::{PARQUET, Parquet, scales_of};
 pub use placing::{Pages, Placing};
 pub use plain::Plain;
@@ -269,7 +269,7 @@ pub fn layout(name: LayoutName) -> &'static dyn Layout {
         LayoutName::Sdnq => &Sdnq,
         LayoutName::Plain => &Plain,
         LayoutName::CompressedTensors => &CompressedTensors,
-        LayoutName::Gguf => &Gguf,
+        LayoutName::Gguf => &GGUF,
         LayoutName::ComfyUi => &COMFYUI[0],
         LayoutName::Parquet => &PARQUET,
     }

@@ -1,6 +1,6 @@
 //! Weights that a file holds in codes, in whatever layout: what `quantization_config` or the tensors themselves say.
 
-use super::{Gguf, LayerSpec, Layout, PARQUET, SdnqModel, comfyui, compressed};
+use super::{GGUF, Gguf, LayerSpec, Layout, PARQUET, SdnqModel, comfyui, compressed};
 use crate::error::{IoError, MetadataProblem};
 use crate::header::TensorInfo;
 use crate::source::{Component, Shard};
@@ -51,7 +51,7 @@ impl Storage {
     pub fn weight(&self, shard: &Shard, tensor: &TensorInfo) -> Result<Option<Stored>, IoError> {
         if let Dtype::Blocks(kind) = tensor.dtype {
             let spec = Gguf::stored(&tensor.name, &tensor.shape, kind);
-            return Ok(spec.map(|spec| Stored { layout: &Gguf, spec, tensors: vec![tensor.name.clone()] }));
+            return Ok(spec.map(|spec| Stored { layout: &GGUF, spec, tensors: vec![tensor.name.clone()] }));
         }
         if let Some(spec) = shard.header.archive.get(&tensor.name) {
             let of = |spec: &LayerSpec| {
