@@ -106,6 +106,7 @@ impl Weight {
                 let (shard, tensor) = place.of(component);
                 read_float_rows(shard, tensor, first, out, self.row(), &mut Vec::new())
             }
+            Held::Coded(coded) if coded.spec.reshaped.is_some() => coded.read_values(component, first * self.row(), out),
             Held::Coded(coded) => {
                 let (row, lead) = (self.row(), first % ROW_STEP);
                 let rows = out.len() / row.max(1);
@@ -125,6 +126,19 @@ impl Weight {
 }
 
 impl Coded {
+    /// Decodes values from `start` on, in the order of the tensor, wherever its rows begin and end.
+    fn read_values(&self, component: &Component, start: usize, out: &mut [f32]) -> Result<(), IoError> {
+        let row = self.spec.geometry.row();
+        let first = start / row / ROW_STEP * ROW_STEP;
+        let rows = (start + out.len()).div_ceil(row) - first;
+        let mut values = vec![0.0; rows * row];
+        let buffers = self.read(component, first, rows)?;
+        self.layout.read_rows(&self.spec, &buffers.iter().map(Vec::as_slice).collect::<Vec<_>>(), rows, &mut values);
+        let skipped = start - first * row;
+        out.copy_from_slice(&values[skipped..skipped + out.len()]);
+        Ok(())
+    }
+
     /// The bytes of some rows in each of its tensors; `first` is a multiple of [`ROW_STEP`].
     pub fn read(&self, component: &Component, first: usize, rows: usize) -> Result<Vec<Vec<u8>>, IoError> {
         let planned = self.layout.tensors(&self.spec);
@@ -152,7 +166,7 @@ pub fn weights(component: &Component) -> Result<Vec<Weight>, IoError> {
         for (index, tensor) in shard.header.tensors.iter().enumerate() {
             if let Some(Stored { layout, spec, tensors }) = storage.weight(shard, tensor)? {
                 let place = |name: &String| names.get(name.as_str()).map(|&tensor| Place { shard: at, tensor });
-                let (name, shape) = (spec.tensor.clone(), spec.shape.clone());
+                let (name, shape) = (spec.tensor.clone(), spec.model_shape().to_vec());
                 let tensors = tensors.iter().filter_map(place).collect();
                 list.push(Weight { name, shape, held: Held::Coded(Box::new(Coded { layout, spec, tensors })) });
             } else if tensor.dtype.is_float()

@@ -6,7 +6,7 @@ mod summary;
 pub use summary::{CalibrationReport, CalibrationRequest, FEW, summary};
 
 use crate::error::{QuantError, ShapeSubject, WorkFailure};
-use crate::plan::Plan;
+use crate::plan::{LayerPlan, Plan};
 use aq_core::error::ConfigIssue;
 use aq_io::IoError;
 use aq_io::calibration::{Calibration, CalibrationError};
@@ -17,7 +17,11 @@ use std::collections::BTreeSet;
 pub fn names(calibration: &Calibration, plan: &Plan) -> Result<Vec<Option<String>>, QuantError> {
     let known: BTreeSet<&str> = calibration.layers().collect();
     let find = |name: &str| known.get(name).map(|n| (*n).to_owned());
-    let names: Vec<Option<String>> = plan.layers.iter().map(|l| find(&l.name).or_else(|| find(l.spec.module()))).collect();
+    let names: Vec<Option<String>> = {
+        // Inputs are those of rows; where weights stand in others, they say nothing of them.
+        let of = |l: &LayerPlan| find(&l.name).or_else(|| find(l.spec.module())).filter(|_| l.spec.reshaped.is_none());
+        plan.layers.iter().map(of).collect()
+    };
     if names.iter().all(Option::is_none) {
         return Err(bad(calibration, "names no layer of this model"));
     }

@@ -130,7 +130,7 @@ fn coded(spec: &LayerSpec, dtype: Dtype) -> Map<String, Value> {
     object(json!({
         "layer_name": module(&spec.written),
         "tensor_name": spec.written,
-        "shape": spec.shape,
+        "shape": spec.model_shape(),
         "dtype": dtype.name(),
         "num_params": g.numel(),
         "quant_type": format!("int{}", s.bits),

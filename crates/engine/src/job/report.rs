@@ -125,7 +125,7 @@ pub fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
         name: planned.name.clone(),
         written_as: (done.spec.written != done.spec.tensor).then(|| done.spec.written.clone()),
         joined: planned.joined.clone(),
-        shape: done.spec.shape.iter().map(|&d| d as u64).collect(),
+        shape: done.spec.model_shape().iter().map(|&d| d as u64).collect(),
         parameters: done.spec.geometry.numel() as u64,
         role: planned.role.clone(),
         outcome: done.outcome,

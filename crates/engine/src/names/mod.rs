@@ -21,6 +21,8 @@ struct RawFamily {
     architecture: String,
     #[serde(default)]
     f16: bool,
+    #[serde(default)]
+    reshapes: bool,
     classes: Vec<String>,
     #[serde(default)]
     requires: Map<String, Value>,
@@ -60,6 +62,8 @@ pub struct Family {
     pub architecture: String,
     /// ComfyUI computes it in f16, unless told otherwise (`supported_models.py`: the first of its types).
     pub f16: bool,
+    /// Convolutions may stand in other rows than their own (`shape_fix` of ComfyUI-GGUF's converter).
+    pub reshapes: bool,
     classes: Vec<String>,
     requires: Map<String, Value>,
     entries: Vec<Entry>,
@@ -108,7 +112,14 @@ pub fn architectures() -> Vec<&'static str> {
 impl Family {
     fn of(raw: &RawFamily, parts: &BTreeMap<String, BTreeMap<String, String>>) -> Self {
         let entries = raw.entries.iter().flat_map(|e| Entry::of(e, parts)).collect();
-        Self { architecture: raw.architecture.clone(), f16: raw.f16, classes: raw.classes.clone(), requires: raw.requires.clone(), entries }
+        Self {
+            architecture: raw.architecture.clone(),
+            f16: raw.f16,
+            reshapes: raw.reshapes,
+            classes: raw.classes.clone(),
+            requires: raw.requires.clone(),
+            entries,
+        }
     }
 
     fn holds(&self, config: &Map<String, Value>) -> bool {

@@ -119,6 +119,13 @@ fn refuse_quantized(component: &Component) -> Result<(), QuantError> {
     }
 }
 
+/// What a tensor is to be in the output.
+struct Wanted<'a> {
+    written: &'a str,
+    /// The length of rows that convolutions may stand in.
+    rows: Option<usize>,
+}
+
 struct Builder<'a> {
     component: &'a Component,
     prediction: Option<&'a str>,
@@ -160,7 +167,8 @@ impl Builder<'_> {
             self.layout.carry(&source.info).map_err(|why| not_carried(self.layout, &shard.path, tensor, why))?;
             let choice = joined(unit.members.iter().filter_map(|p| choices.get(p)));
             let written = unit.name.as_ref().unwrap_or(&source.info.name).clone();
-            unit.plan = self.tensor(&source.info, &written, choice, &mut built.floats);
+            let rows = names.filter(|n| n.reshapes).and_then(|_| self.layout.reshapes());
+            unit.plan = self.tensor(&source.info, &Wanted { written: &written, rows }, choice, &mut built.floats);
             if let TensorPlan::Quantize(i) = unit.plan {
                 let module = |p: &Place| self.report_name(&self.component.shards[p.shard].header.tensors[p.tensor].name);
                 let joined = if unit.members.len() > 1 { unit.members.iter().map(module).collect() } else { vec![] };
@@ -178,16 +186,16 @@ impl Builder<'_> {
         if self.several { format!("{}/{module}", self.component.name) } else { module.to_owned() }
     }
 
-    fn tensor(&mut self, tensor: &TensorInfo, written: &str, choice: Choice, floats: &mut Vec<String>) -> TensorPlan {
+    fn tensor(&mut self, tensor: &TensorInfo, wanted: &Wanted<'_>, choice: Choice, floats: &mut Vec<String>) -> TensorPlan {
         let asked = if let Choice::Quantize { bits, .. } = &choice { Some(*bits) } else { None };
         let fitted = match choice {
             Choice::Carry => return TensorPlan::Carry,
             Choice::Float(why) => Err(why),
-            Choice::Quantize { bits, pinned } => self.fit(tensor, written, bits, pinned),
+            Choice::Quantize { bits, pinned } => self.fit(tensor, wanted, bits, pinned),
         };
         match fitted {
             Ok((spec, pinned)) => {
-                let role = rules().role(spec.module(), spec.shape.len());
+                let role = rules().role(spec.module(), spec.model_shape().len());
                 let yields = role.action == Action::Keep8 && role.yields && !pinned;
                 let (name, role) = (self.report_name(&tensor.name), role.role.clone());
                 if matches!(asked, Some(asked) if spec.scheme.bits > asked) {
@@ -205,11 +213,14 @@ impl Builder<'_> {
     }
 
     /// The layer's spec at the least width that the layout can carry, or why there is none.
-    fn fit(&self, tensor: &TensorInfo, written: &str, bits: aq_core::BitWidth, pinned: bool) -> Result<(LayerSpec, bool), String> {
+    fn fit(&self, tensor: &TensorInfo, to: &Wanted<'_>, bits: aq_core::BitWidth, pinned: bool) -> Result<(LayerSpec, bool), String> {
         let dtype = self.config.plain_dtype.unwrap_or(PlainDtype::F32).resolve(tensor.dtype);
         let scheme = self.plan.base.with_bits(bits);
-        let wanted = LayerSpec::new(&tensor.name, &tensor.shape, dtype, scheme).ok_or("it has no rows and input channels")?;
-        let wanted = LayerSpec { written: written.into(), ..wanted };
+        // Convolutions fill blocks only as one row after the other.
+        let rows = to.rows.filter(|rows| tensor.shape.len() == 4 && tensor.numel().is_multiple_of(*rows));
+        let shape = rows.map_or(tensor.shape.clone(), |rows| vec![tensor.numel() / rows, rows]);
+        let wanted = LayerSpec::new(&tensor.name, &shape, dtype, scheme).ok_or("it has no rows and input channels")?;
+        let wanted = LayerSpec { written: to.written.into(), reshaped: rows.map(|_| tensor.shape.clone()), ..wanted };
         let spec = fit_from(self.layout, &wanted)?;
         let stored = spec.scheme.coded_bytes(&spec.geometry);
         let kept = self.layout.carry(tensor).map_or(tensor.len, |t| t.len);

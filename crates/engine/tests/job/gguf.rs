@@ -352,3 +352,56 @@ fn kinds_of_files_by_name() {
     let both = bench.run("both", &json!({"layout": ["sdnq", "gguf"], "ggufType": "Q3_K_M"})).expect("the job succeeds");
     assert_eq!(both.outputs.iter().map(|o| o.bit_width).collect::<Vec<_>>(), [BitWidth::Two; 2]);
 }
+
+#[test]
+fn convolutions_of_unets_stand_in_rows_of_blocks_under_original_names() {
+    let conv = [64usize, 40, 3, 3];
+    let numel: usize = conv.iter().product();
+    let weights = heavy(64, 360, 1);
+    let file = SafetensorsFile::new()
+        .f32("down_blocks.0.resnets.0.conv1.weight", &conv, &weights)
+        .f32("down_blocks.0.resnets.1.conv1.weight", &[6, 7, 3, 3], &heavy(6, 63, 2))
+        .f32("down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight", &[64, 320], &heavy(64, 320, 3));
+    let bench = Bench::new(&file);
+    let config = json!({
+        "_class_name": "UNet2DConditionModel", "layers_per_block": 2,
+        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+    });
+    std::fs::write(bench.model().join("config.json"), config.to_string()).unwrap();
+    let report = bench.run("out", &json!({"layout": "gguf", "ggufNames": "original", "protectBlocks": "none"})).expect("the job succeeds");
+    let file = shard(&bench.out("out").join(GGUF));
+    let name = "input_blocks.1.0.in_layers.2.weight";
+    let stored = file.header.tensor(name).unwrap_or_else(|| unreachable!("{:?}", file.header.tensors));
+    assert_eq!((stored.dtype, &stored.shape), (Dtype::Blocks(BlockType::Q4K), &vec![numel / 256, 256]));
+    assert!(bytes(&file, name).1 == blocks(BlockType::Q4K, Method::Mse, &weights));
+    let keys = file.header.keys.as_ref().unwrap();
+    assert_eq!(keys.numbers(&format!("comfy.gguf.orig_shape.{name}")), Some(conv.to_vec()));
+    // 378 weights are no rows of 256: this one stays as it is. Linear layers have rows of their own.
+    let other = file.header.tensor("input_blocks.2.0.in_layers.2.weight").unwrap();
+    assert_eq!((other.dtype, other.shape.len()), (Dtype::F32, 4));
+    let linear = file.header.tensor("input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight").unwrap();
+    assert_eq!((linear.dtype, &linear.shape), (Dtype::Blocks(BlockType::Q4_1), &vec![64, 320]));
+    assert_eq!(layer(&report, "down_blocks.0.resnets.0.conv1").shape, conv.map(|d| d as u64));
+    // Read back it has the model's shape, and any rows of it.
+    let source = open(&Disk::default(), &bench.out("out")).unwrap();
+    let component = &source.components[0];
+    let all = aq_io::weights::weights(component).unwrap();
+    let weight = all.iter().find(|w| w.name == name).unwrap();
+    assert_eq!((&weight.shape, weight.row()), (&conv.to_vec(), 360));
+    let mut wanted = vec![0.0; numel];
+    decode(BlockType::Q4K, &bytes(&file, name).1, &mut wanted);
+    for (first, rows) in [(0, 64), (0, 1), (1, 1), (7, 5), (63, 1), (13, 51)] {
+        let mut found = vec![0.0; rows * 360];
+        weight.read_rows(component, first, &mut found).unwrap();
+        assert!(found == wanted[first * 360..(first + rows) * 360], "{rows} rows from {first}");
+    }
+    super::export::run(&bench, "out", "plain", aq_core::config::Layout::Plain).expect("blocks have values");
+    let plain = tensors(&bench.out("plain").join(FILE));
+    assert_eq!(plain[name].1, conv);
+    assert!(plain[name].2 == wanted.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+    // With the names of diffusers convolutions stay as they are: its loader knows no other shape.
+    bench.run("own", &json!({"layout": "gguf"})).expect("the job succeeds");
+    let own = shard(&bench.out("own").join(GGUF));
+    assert_eq!(own.header.tensor("down_blocks.0.resnets.0.conv1.weight").unwrap().dtype, Dtype::F32);
+}

@@ -22,6 +22,7 @@ const ALIGNMENT_KEY: &str = "general.alignment";
 const QUANTIZATION_VERSION: u32 = 2;
 
 const UINT32: u32 = 4;
+const INT32: u32 = 5;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
@@ -77,6 +78,22 @@ impl Keys {
     /// Sets a whole number.
     pub fn set_number(&mut self, key: &str, number: u32) {
         self.set(key, UINT32, number.to_le_bytes().to_vec());
+    }
+
+    /// A list of whole numbers of 32 bits, none of them negative.
+    pub fn numbers(&self, key: &str) -> Option<Vec<usize>> {
+        let value = self.find(key, ARRAY)?;
+        let (head, rest) = value.split_at_checked(12)?;
+        let bytes = rest.as_chunks::<4>();
+        let of = |b: &[u8; 4]| usize::try_from(i32::from_le_bytes(*b)).ok();
+        (head[..4] == INT32.to_le_bytes() && bytes.1.is_empty()).then(|| bytes.0.iter().map(of).collect()).flatten()
+    }
+
+    /// Sets a list of whole numbers.
+    pub fn set_numbers(&mut self, key: &str, numbers: &[usize]) {
+        let mut value = [&INT32.to_le_bytes()[..], &(numbers.len() as u64).to_le_bytes()].concat();
+        numbers.iter().for_each(|&n| value.extend((n as i32).to_le_bytes()));
+        self.set(key, ARRAY, value);
     }
 
     /// Says what quantizing has made of the file: mostly blocks of one type, in some layers wider ones.

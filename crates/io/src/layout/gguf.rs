@@ -8,6 +8,7 @@ use crate::gguf::{Keys, id_of};
 use crate::header::TensorInfo;
 use crate::output::Container;
 use crate::source::Component;
+use aq_core::blocks::SUPER;
 use aq_core::recipe::{RECIPES, Recipe};
 use aq_core::{BitWidth, BlockType, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
 use serde_json::{Map, Value};
@@ -17,6 +18,8 @@ use std::collections::BTreeMap;
 const MOST_DIMS: usize = 5;
 /// Tensors up to this size gain nothing from 16 bits; ComfyUI-GGUF keeps them in F32.
 const SMALL: usize = 1024;
+/// Of keys that hold the shape of a tensor whose weights stand in other rows: ComfyUI-GGUF's (`convert.py`, `loader.py`).
+const SHAPE: &str = "comfy.gguf.orig_shape.";
 /// Of a file whose names are those of diffusers or transformers: no reader of GGUF has an architecture for these.
 const ARCHITECTURE: &str = "diffusers";
 
@@ -78,12 +81,16 @@ impl Gguf {
     }
 
     /// A tensor of blocks that stands in a file; `None` where it has no rows.
-    pub(crate) fn stored(name: &str, shape: &[usize], kind: BlockType) -> Option<LayerSpec> {
+    pub(crate) fn stored(name: &str, shape: &[usize], kind: BlockType, keys: Option<&Keys>) -> Option<LayerSpec> {
         // The narrowest width that holds its codes.
         let bits = BitWidth::ALL.into_iter().find(|b| b.bits() >= kind.bits()).unwrap_or(BitWidth::Eight);
         let (zero, scale_dtype) = (ZeroKind::Float, ScaleDtype::F16);
         let wanted = Scheme { bits, group_size: 0, zero, method: Method::Mse, scale_dtype, rotation: None, blocks: None };
-        LayerSpec::new(name, shape, Dtype::F32, scheme_of(kind, wanted))
+        let spec = LayerSpec::new(name, shape, Dtype::F32, scheme_of(kind, wanted))?;
+        let numel = |shape: &[usize]| shape.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
+        let told = keys.and_then(|k| k.numbers(&format!("{SHAPE}{name}")));
+        let reshaped = told.filter(|told| told.len() > 1 && numel(told) == numel(shape));
+        Some(LayerSpec { reshaped, ..spec })
     }
 }
 
@@ -131,6 +138,10 @@ impl Layout for Gguf {
         Ok(OutTensor::carried(name, dtype, shape, tensor.numel() as u64 * dtype.size() as u64))
     }
 
+    fn reshapes(&self) -> Option<usize> {
+        Some(SUPER)
+    }
+
     fn merged(&self, component: &Component) -> Option<String> {
         component.shards.first().map(|first| first.merged_name("gguf"))
     }
@@ -143,6 +154,11 @@ impl Layout for Gguf {
             }
             keys
         });
+        for layer in origin.layers {
+            if let Some(shape) = &layer.reshaped {
+                keys.set_numbers(&format!("{SHAPE}{}", layer.written), shape);
+            }
+        }
         let mut weights: BTreeMap<u32, (BlockType, usize)> = BTreeMap::new();
         for layer in origin.layers {
             if let Some(kind) = layer.scheme.blocks {

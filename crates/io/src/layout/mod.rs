@@ -40,8 +40,10 @@ pub struct LayerSpec {
     pub tensor: String,
     /// Its name in the output: the same, unless the output has names of its own.
     pub written: String,
-    /// Its shape.
+    /// Its shape, as it is written.
     pub shape: Vec<usize>,
+    /// Its shape in the model, where its weights stand in rows of another length.
+    pub reshaped: Option<Vec<usize>>,
     /// The float type that the `plain` layout writes it in.
     pub dtype: Dtype,
     /// How it is cut into groups.
@@ -54,7 +56,7 @@ impl LayerSpec {
     /// With the geometry that follows from shape and scheme; `None` where a shape has no rows and channels.
     pub fn new(tensor: &str, shape: &[usize], dtype: Dtype, scheme: Scheme) -> Option<Self> {
         let geometry = Geometry::of(shape, scheme.group_size)?;
-        Some(Self { tensor: tensor.into(), written: tensor.into(), shape: shape.into(), dtype, geometry, scheme })
+        Some(Self { tensor: tensor.into(), written: tensor.into(), shape: shape.into(), reshaped: None, dtype, geometry, scheme })
     }
 
     /// The same layer under another scheme.
@@ -62,6 +64,11 @@ impl LayerSpec {
     pub fn with_scheme(&self, scheme: Scheme) -> Self {
         let geometry = Geometry::of(&self.shape, scheme.group_size).unwrap_or(self.geometry);
         Self { geometry, scheme, ..self.clone() }
+    }
+
+    /// Its shape in the model.
+    pub fn model_shape(&self) -> &[usize] {
+        self.reshaped.as_deref().unwrap_or(&self.shape)
     }
 
     /// The module's name in the source.
@@ -205,6 +212,11 @@ pub trait Layout: Send + Sync + std::fmt::Debug {
     /// What a tensor that is not quantized becomes; or why it cannot be carried. Floats may change their type.
     fn carry(&self, tensor: &TensorInfo) -> Result<OutTensor, String> {
         Ok(carried_floats(tensor))
+    }
+
+    /// The length of rows that weights of other shapes may stand in, for loaders that are told the shape; `None`: there are none.
+    fn reshapes(&self) -> Option<usize> {
+        None
     }
 
     /// Whether its loaders know a model by its original names only.

@@ -30,7 +30,7 @@ impl Layout for Plain {
         vec![OutTensor {
             name: layer.written.clone(),
             dtype: layer.dtype,
-            shape: layer.shape.clone(),
+            shape: layer.model_shape().into(),
             len: layer.geometry.numel() as u64 * size,
             row_bits: layer.geometry.row() as u64 * size * 8,
             fixed: vec![],

@@ -50,7 +50,7 @@ impl Storage {
     /// The weight whose codes are this tensor, if it is one.
     pub fn weight(&self, shard: &Shard, tensor: &TensorInfo) -> Result<Option<Stored>, IoError> {
         if let Dtype::Blocks(kind) = tensor.dtype {
-            let spec = Gguf::stored(&tensor.name, &tensor.shape, kind);
+            let spec = Gguf::stored(&tensor.name, &tensor.shape, kind, shard.header.keys.as_ref());
             return Ok(spec.map(|spec| Stored { layout: &GGUF, spec, tensors: vec![tensor.name.clone()] }));
         }
         if let Some(spec) = shard.header.archive.get(&tensor.name) {
