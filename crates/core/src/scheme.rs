@@ -74,6 +74,8 @@ pub enum ZeroKind {
     None,
     /// Asymmetric: `w^ = q * scale + zero`, zero a float.
     Float,
+    /// Asymmetric: `w^ = (q - z) * scale`, z a whole number among the codes, so that 0 is among the values.
+    Integer,
     /// Asymmetric around the middle code: `w^ = (q - 2^(b-1)) * scale + zero`.
     Middle,
 }
@@ -122,9 +124,15 @@ impl Scheme {
         if let Some(kind) = self.blocks {
             return (g.numel() / kind.weights() * kind.bytes()) as u64;
         }
-        let codes = g.numel() as u64 * u64::from(self.bits.bits()) / 8;
-        let scales = (g.out * g.scales_per_row() * self.scale_dtype.size()) as u64;
-        codes + scales * if self.symmetric() { 1 } else { 2 }
+        let bits = u64::from(self.bits.bits());
+        let groups = (g.out * g.scales_per_row()) as u64;
+        let scales = groups * self.scale_dtype.size() as u64;
+        let zeros = match self.zero {
+            ZeroKind::None => 0,
+            ZeroKind::Float | ZeroKind::Middle => scales,
+            ZeroKind::Integer => groups * bits / 8,
+        };
+        g.numel() as u64 * bits / 8 + scales + zeros
     }
 
     /// The same scheme with codes chosen in another way.

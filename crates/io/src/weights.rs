@@ -144,14 +144,15 @@ impl Coded {
         let planned = self.layout.tensors(&self.spec);
         let one = |(place, planned): (&Place, &OutTensor)| {
             let (shard, tensor) = place.of(component);
-            let mut buffer = vec![0; ((rows as u64 * planned.row_bits).div_ceil(8)) as usize];
+            let mut buffer = vec![0; planned.bytes_of(rows)];
             shard.check(tensor)?;
             // Pages are those of the file, which may have been cut otherwise than a layout would now.
             let placing = if tensor.placing == Placing::Rows { &planned.placing } else { &tensor.placing };
-            for (at, part) in placing.pieces(planned.row_offset(first), buffer.len()) {
+            let offset = planned.row_offset(first);
+            for (at, part) in placing.pieces(offset, buffer.len()) {
                 shard.read(&mut buffer[part], tensor.offset + at)?;
             }
-            Ok(placing.by_rows(buffer))
+            Ok(placing.by_rows(offset, buffer))
         };
         self.tensors.iter().zip(&planned).map(one).collect()
     }

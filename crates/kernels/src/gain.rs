@@ -5,9 +5,9 @@
 //! `k = sum (w - mean)^2 / sum (w - mean)(w^ - mean)`, sums over the row, means of the groups; zeros are re-centred, codes kept.
 
 use crate::group::Params;
-use crate::round::{code_around, to_stored};
+use crate::round::{code_around, to_stored, zeros_to_stored};
+use crate::search::Wanted;
 use crate::tile::{Column, Sums, Tile, WIDTH};
-use aq_core::ScaleDtype;
 
 /// What the gain needs to know of one group.
 #[derive(Debug, Clone, Copy, Default)]
@@ -82,7 +82,8 @@ fn raw<const SYMMETRIC: bool>(tile: &Tile, inverse: Column, zero: Column, max: f
 
 /// Stretches the scales of one row; bounded to 0.5..=2, and left alone where a result would not be finite in its stored type.
 #[inline(always)]
-pub fn stretch(moments: &[GroupMoments], params: &mut [Params], symmetric: bool, dtype: ScaleDtype) {
+pub fn stretch(moments: &[GroupMoments], params: &mut [Params], wanted: Wanted) {
+    let Wanted { max, dtype, symmetric, whole } = wanted;
     let (own, cross) = moments.iter().fold((0.0, 0.0), |(a, b), m| (a + f64::from(m.own), b + f64::from(m.cross)));
     if !(cross > 0.0 && own.is_finite() && cross.is_finite()) {
         return;
@@ -93,7 +94,8 @@ pub fn stretch(moments: &[GroupMoments], params: &mut [Params], symmetric: bool,
             continue; // constant group: there is nothing to stretch
         }
         let scale = to_stored(p.scale * k, dtype);
-        let zero = if symmetric { 0.0 } else { to_stored(m.mean_w - scale * m.mean_q, dtype) };
+        let [zero] = zeros_to_stored([m.mean_w - scale * m.mean_q], &[scale], f32::from(max), dtype, whole);
+        let zero = if symmetric { 0.0 } else { zero };
         if scale.is_finite() && zero.is_finite() && scale > 0.0 {
             *p = Params { scale, zero };
         }

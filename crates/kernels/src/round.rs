@@ -32,6 +32,19 @@ pub fn all_to_stored<const N: usize>(x: [f32; N], dtype: ScaleDtype) -> [f32; N]
     y
 }
 
+/// Zeros as they are stored: rounded to the type, or where they are whole numbers of steps to the nearest of those, at most `max`.
+#[inline(always)]
+pub fn zeros_to_stored<const N: usize>(zero: [f32; N], scale: &[f32; N], max: f32, dtype: ScaleDtype, whole: bool) -> [f32; N] {
+    if !whole {
+        return all_to_stored(zero, dtype);
+    }
+    let mut stored = zero;
+    for j in 0..N {
+        stored[j] = 0.0 - code(-zero[j] * (1.0 / scale[j]), max) * scale[j];
+    }
+    stored
+}
+
 /// Drops the lower half of the bits, half to even; a carry out of the mantissa goes where it belongs, up to infinity.
 #[inline(always)]
 fn to_bf16(x: f32) -> f32 {

@@ -13,7 +13,7 @@ use crate::rotate::rotate;
 use crate::round::{byte, code};
 use crate::search::{self, Outcome, Wanted, Weigh};
 use crate::tile::{self, Tile};
-use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme};
+use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme, ZeroKind};
 
 /// Switches of the search, for the benchmarks that measure each alone. The defaults are what jobs use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -307,19 +307,18 @@ impl RowCodec {
                 if self.scheme.symmetric() {
                     group::symmetric(w, (bits.max_code() / 2) as f32, scale_dtype)
                 } else {
-                    group::asymmetric(w, bits.max_code() as f32, scale_dtype)
+                    group::asymmetric(w, bits.max_code() as f32, scale_dtype, self.wanted().whole)
                 }
             })),
             // Without moments at hand: what is compared with, and what remains where they help nothing.
             Method::Mse | Method::Gptq => {
                 let weigh = if bits == BitWidth::Two && self.tuning.magnitude { Weigh::ByMagnitude } else { Weigh::Alike };
-                let wanted = Wanted { max: bits.max_code() as u8, dtype: scale_dtype, symmetric: self.scheme.symmetric() };
                 s.moments.clear();
                 let moments = self.restores_gain().then_some(&mut s.moments);
                 let mut out = Outcome { params: &mut s.params, moments };
                 for groups in s.canonical.chunks(tile::WIDTH * n) {
                     s.tile.fill(groups, n);
-                    search::search(&mut s.tile, groups.len() / n, wanted, weigh, &mut out);
+                    search::search(&mut s.tile, groups.len() / n, self.wanted(), weigh, &mut out);
                 }
             }
         }
@@ -339,6 +338,11 @@ impl RowCodec {
         }
     }
 
+    fn wanted(&self) -> Wanted {
+        let Scheme { bits, scale_dtype, zero, .. } = self.scheme;
+        Wanted { max: bits.max_code() as u8, dtype: scale_dtype, symmetric: self.scheme.symmetric(), whole: zero == ZeroKind::Integer }
+    }
+
     fn restores_gain(&self) -> bool {
         self.scheme.method != Method::Rtn && self.tuning.gain && self.scheme.bits != BitWidth::Eight
     }
@@ -347,7 +351,7 @@ impl RowCodec {
     fn restore_gain(&self, s: &mut Scratch) {
         let groups = self.geometry.scales_per_row();
         for (moments, params) in s.moments.chunks_exact(groups).zip(s.params.chunks_exact_mut(groups)) {
-            stretch(moments, params, self.scheme.symmetric(), self.scheme.scale_dtype);
+            stretch(moments, params, self.wanted());
         }
     }
 

@@ -10,7 +10,7 @@
 
 use crate::gain::{self, Found, GroupMoments};
 use crate::group::{self, LEAST_SCALE, Params};
-use crate::round::{all_to_stored, code_around};
+use crate::round::{all_to_stored, code_around, zeros_to_stored};
 use crate::symmetric::symmetric;
 use crate::tile::{Column, Sums, Tile, WIDTH, minus};
 use aq_core::ScaleDtype;
@@ -69,6 +69,8 @@ pub(crate) struct Search<'a> {
     /// The code that sums are taken around; in a symmetric scheme that of 0.
     pub middle: f32,
     pub dtype: ScaleDtype,
+    /// Zeros are whole numbers of steps.
+    pub whole: bool,
 }
 
 /// What is searched for.
@@ -80,6 +82,8 @@ pub struct Wanted {
     pub dtype: ScaleDtype,
     /// Without a zero.
     pub symmetric: bool,
+    /// With zeros that are whole numbers of steps.
+    pub whole: bool,
 }
 
 /// What errors weigh.
@@ -116,8 +120,8 @@ pub fn search(tile: &mut Tile, count: usize, wanted: Wanted, weigh: Weigh<'_>, o
 #[inline(always)]
 fn asymmetric<const WEIGHTED: bool>(tile: &mut Tile, count: usize, wanted: Wanted, weigh: Weigh<'_>, out: &mut Outcome<'_>) {
     let (g, mut lo, mut hi) = Search::begin::<WEIGHTED>(tile, wanted, weigh);
-    let Search { tile, sums, max, dtype, .. } = g;
-    let start = group::from_ranges(lo, hi, max, dtype);
+    let Search { tile, sums, max, dtype, whole, .. } = g;
+    let start = group::from_ranges(lo, hi, max, dtype, whole);
     let mut fit = Fit { scale: start.0, zero: minus(start.1, sums.mean), error: [f32::INFINITY; WIDTH] };
     (lo, hi) = (minus(lo, sums.mean), minus(hi, sums.mean));
     let mut best = fit;
@@ -166,7 +170,7 @@ impl<'a> Search<'a> {
         let max = f32::from(wanted.max);
         let (lo, hi) = tile.min_max();
         let sums = tile.centre::<WEIGHTED>(&lo, &hi, wanted.symmetric, weigh);
-        (Self { tile, sums, max, middle: f32::midpoint(max, 1.0), dtype: wanted.dtype }, lo, hi)
+        (Self { tile, sums, max, middle: f32::midpoint(max, 1.0), dtype: wanted.dtype, whole: wanted.whole }, lo, hi)
     }
 
     /// Codes for a candidate, not rounded to the stored type; the least-squares parameters for them.
@@ -218,7 +222,7 @@ impl<'a> Search<'a> {
             // The zero follows the rounded scale: the group's mean error stays 0 but for the zero's own rounding.
             stored[j] = fit.zero[j] * (scale[j] / fit.scale[j]) + self.sums.mean[j];
         }
-        stored = all_to_stored(stored, self.dtype);
+        stored = zeros_to_stored(stored, &scale, self.max, self.dtype, self.whole);
         let valid: [bool; WIDTH] = from_fn(|j| scale[j] >= LEAST_SCALE && scale[j].is_finite() && stored[j].is_finite());
         let invalid = valid.map(|valid| !valid);
         choose(&invalid, &[1.0; WIDTH], &mut scale);
@@ -292,9 +296,12 @@ mod tests {
             let (mut plain, mut searched) = (0.0, 0.0);
             for seed in 0..200 {
                 let w = sample(64, seed);
-                let a = error(&w, group::asymmetric(&w, max, ScaleDtype::F16), max);
-                let b =
-                    error(&w, one(&w, Wanted { max: bits.max_code() as u8, dtype: ScaleDtype::F16, symmetric: false }, Weigh::Alike), max);
+                let a = error(&w, group::asymmetric(&w, max, ScaleDtype::F16, false), max);
+                let b = error(
+                    &w,
+                    one(&w, Wanted { max: bits.max_code() as u8, dtype: ScaleDtype::F16, symmetric: false, whole: false }, Weigh::Alike),
+                    max,
+                );
                 assert!(b <= a * 1.0001, "{bits} {seed}: {b} > {a}");
                 plain += a;
                 searched += b;
@@ -306,7 +313,7 @@ mod tests {
 
     #[test]
     fn given_weights_of_one_are_none_and_a_heavy_place_is_met() {
-        let wanted = Wanted { max: 3, dtype: ScaleDtype::F16, symmetric: false };
+        let wanted = Wanted { max: 3, dtype: ScaleDtype::F16, symmetric: false, whole: false };
         for seed in 0..50 {
             let w = sample(64, seed);
             let (alike, mut heavy) = (vec![1.0; 64], vec![1.0; 64]);
@@ -325,7 +332,11 @@ mod tests {
             for n in [1, 2, 3, 15, 16, 17, 31, 33, 48, 63] {
                 for w in [sample(n, 7), vec![0.0; n], vec![-0.0; n], vec![3e38; n], sample(n, 3).iter().map(|v| v * 1e-36).collect()] {
                     for symmetric in [false, true] {
-                        let p = one(&w, Wanted { max: bits.max_code() as u8, dtype: ScaleDtype::Bf16, symmetric }, Weigh::ByMagnitude);
+                        let p = one(
+                            &w,
+                            Wanted { max: bits.max_code() as u8, dtype: ScaleDtype::Bf16, symmetric, whole: false },
+                            Weigh::ByMagnitude,
+                        );
                         assert!(p.scale > 0.0 && p.scale.is_finite() && p.zero.is_finite(), "{bits} {n} {w:?} {p:?}");
                     }
                 }
@@ -341,7 +352,7 @@ mod tests {
                 for weigh in [Weigh::Alike, Weigh::ByMagnitude, Weigh::Given(&given)] {
                     let groups: Vec<Vec<f32>> = (0..WIDTH as u32).map(|seed| sample(48, seed)).collect();
                     let (mut tile, mut together) = (Tile::default(), Vec::new());
-                    let wanted = Wanted { max: bits.max_code() as u8, dtype: ScaleDtype::F16, symmetric };
+                    let wanted = Wanted { max: bits.max_code() as u8, dtype: ScaleDtype::F16, symmetric, whole: false };
                     tile.fill(&groups.concat(), 48);
                     search(&mut tile, WIDTH, wanted, weigh, &mut Outcome { params: &mut together, moments: None });
                     let alone: Vec<Params> = groups.iter().map(|w| one(w, wanted, weigh)).collect();

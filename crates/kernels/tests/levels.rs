@@ -167,3 +167,40 @@ fn the_golden_file_holds() {
     }
     assert_eq!(found.lines().count(), golden.lines().count());
 }
+
+/// Sixteen groups are searched side by side, of as many rows as it takes.
+#[test]
+fn rows_together_are_each_as_if_alone() {
+    for shape in [&[37, 65][..], &[5, 640], &[130, 32], &[7, 24, 3, 3]] {
+        let data = Lcg(9).weights(shape.iter().product(), 0.1);
+        for zero in [ZeroKind::Float, ZeroKind::None] {
+            for bits in BitWidth::ALL {
+                let scheme = Scheme {
+                    bits,
+                    group_size: 32,
+                    zero,
+                    method: Method::Mse,
+                    scale_dtype: ScaleDtype::for_bits(bits),
+                    rotation: None,
+                    blocks: None,
+                };
+                let g = Geometry::of(shape, 32).expect("a shape with rows");
+                let codec = RowCodec::new(g, scheme, Tuning::default());
+                let encode = |w: &[f32]| {
+                    let n = w.len() / g.row() * g.scales_per_row();
+                    let (mut codes, mut scales, mut zeros) = (vec![0; w.len()], vec![0.0; n], vec![0.0; n]);
+                    codec.encode(w, &mut Scratch::default(), &mut codes, &mut scales, &mut zeros);
+                    (codes, scales, zeros)
+                };
+                let mut alone = (vec![], vec![], vec![]);
+                for w in data.chunks(g.row()) {
+                    let (codes, scales, zeros) = encode(w);
+                    alone.0.extend(codes);
+                    alone.1.extend(scales);
+                    alone.2.extend(zeros);
+                }
+                assert!(encode(&data) == alone, "{shape:?} {scheme:?}");
+            }
+        }
+    }
+}

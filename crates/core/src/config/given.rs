@@ -216,7 +216,6 @@ impl GivenConfig {
             list.push(("enableSpatial", "nothing is rotated at 8 bits"));
         }
         if self.layout() == Some(Layout::CompressedTensors) {
-            list.extend((self.symmetric == Some(false)).then_some(("symmetric", "compressed-tensors has symmetric codes here")));
             list.extend(
                 (self.enable_spatial == Some(true)).then_some(("enableSpatial", "no reader of compressed-tensors undoes a rotation")),
             );

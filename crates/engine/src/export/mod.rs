@@ -72,7 +72,7 @@ pub fn export(request: &ExportRequest, control: &Arc<Control>) -> Result<ExportR
     before::refuse_overlap(&disk, &request.to, &source)?;
     let earlier = manifest::read(&disk, &source)?;
     control.enter(Phase::Plan)?;
-    let layout = before::layout_for(request.layout, None, &source);
+    let layout = before::layout_for(request.layout, None, true, &source);
     let modality = modality::search(&source, None)?.found.map_or(Modality::Image, |f| f.modality);
     let bits = earlier.as_ref().and_then(|m| m.get("bitWidth")?.as_u64()).and_then(|b| BitWidth::try_from(b).ok());
     let planned = plan::plan(request, &source, modality, layout, bits)?;

@@ -168,7 +168,12 @@ impl Target<'_> {
             return Err("its zero is what code 0 stands for, the layout's what the middle code does".into());
         }
         if from.zero != to.zero {
-            return Err("it has zero points, the layout has none".into());
+            let why = match to.zero {
+                ZeroKind::Integer => "its zeros are floats, the layout's are whole numbers",
+                _ if from.zero == ZeroKind::Integer => "its zeros are whole numbers, the layout's floats",
+                _ => "it has zero points, the layout has none",
+            };
+            return Err(why.into());
         }
         if from.rotation.is_some_and(|block| !self.layout.rotates(&fitted, block)) {
             return Err("its rows are rotated, which the layout's loaders do not undo".into());

@@ -10,7 +10,7 @@ use aq_core::GivenConfig;
 use aq_core::config::{GgufNames, Layout};
 use aq_core::error::ConfigIssue;
 use aq_core::report::Warning;
-use aq_io::layout::{COMFYUI, Gguf, Layout as Written, layout};
+use aq_io::layout::{COMFYUI, COMPRESSED, Gguf, Layout as Written, layout};
 use aq_io::source::{Component, Source, SourceKind};
 use aq_io::{Disk, os};
 use serde_json::json;
@@ -80,8 +80,11 @@ pub fn with_layout(given: &GivenConfig, source: &Source) -> Result<GivenConfig, 
     Ok(given.for_layout(layout))
 }
 
-/// The layout by its name, in the form that suits the model and the options. `recipe`: the kind of GGUF file.
-pub fn layout_for(name: Layout, recipe: Option<&str>, source: &Source) -> &'static dyn Written {
+/// The layout by its name, in the form that suits the model and the options. `recipe`: the kind of GGUF file; `zeros`: zeros are asked for.
+pub fn layout_for(name: Layout, recipe: Option<&str>, zeros: bool, source: &Source) -> &'static dyn Written {
+    if name == Layout::CompressedTensors && zeros {
+        return &COMPRESSED[1];
+    }
     if let Some(gguf) = recipe.filter(|_| name == Layout::Gguf).and_then(Gguf::named) {
         return gguf;
     }
@@ -135,6 +138,13 @@ pub fn warnings(disk: &Disk, given: &GivenConfig, source: &Source) -> Result<Vec
             details: json!({"option": option}),
         })
         .collect();
+    if given.layout() == Some(Layout::CompressedTensors) && given.symmetric == Some(false) {
+        let message =
+            "Zero points were asked for: vLLM opens them, transformers only with CompressedTensorsConfig(dequantize=True), which \
+                       rounds to the type of the scales."
+                .into();
+        list.push(Warning { code: "AQ_WARN_ZERO_POINTS", message, details: json!({"layout": "compressed-tensors"}) });
+    }
     if let Some(manifest) = manifest::read(disk, source)?
         && manifest.get("layout").and_then(|l| l.as_str()) == Some("plain")
     {

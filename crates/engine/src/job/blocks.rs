@@ -85,8 +85,7 @@ impl Buffers {
         self.out.resize_with(tensors.len(), Vec::new);
         for (out, tensor) in self.out.iter_mut().zip(tensors) {
             out.clear();
-            let bytes = (rows as u64 * tensor.row_bits).div_ceil(8) as usize;
-            out.try_reserve_exact(bytes).map_err(|_| Refused)?;
+            out.try_reserve_exact(tensor.bytes_of(rows)).map_err(|_| Refused)?;
         }
         Ok(())
     }

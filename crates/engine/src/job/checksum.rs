@@ -58,7 +58,7 @@ impl<'a> Reread<'a> {
         for block in blocks {
             let mut tensors = Vec::with_capacity(placed.len());
             for p in placed {
-                let len = (block.rows as u64 * p.tensor.row_bits).div_ceil(8);
+                let len = p.tensor.bytes_of(block.rows) as u64;
                 let Some(digest) = self.digest(p, p.tensor.row_offset(block.first), len)? else { return Ok(None) };
                 tensors.push(digest);
             }
@@ -72,7 +72,7 @@ impl<'a> Reread<'a> {
         let placing = &placed.tensor.placing;
         let mut hash = Xxh3::new();
         // What is transposed is put in order as a whole: a block of it is small.
-        let step = if matches!(placing, Placing::Columns { .. }) { len } else { READ_BYTES };
+        let step = if matches!(placing, Placing::Columns { .. } | Placing::Words { .. }) { len } else { READ_BYTES };
         let mut done = 0;
         while done < len {
             let mut buffer = vec![0; step.min(len - done) as usize];
@@ -82,8 +82,9 @@ impl<'a> Reread<'a> {
                     return Ok(None);
                 }
             }
-            done += buffer.len() as u64;
-            hash.update(&placing.by_rows(buffer));
+            let by_rows = placing.by_rows(offset + done, buffer);
+            hash.update(&by_rows);
+            done += by_rows.len() as u64;
         }
         Ok(Some(hash.digest()))
     }

@@ -141,7 +141,7 @@ fn prepare(request: &QuantizeRequest, given: &GivenConfig, control: &Arc<Control
     control.enter(Phase::Plan)?;
     let given = before::with_layout(given, &source)?;
     let config = ResolvedConfig { layout: given.layout().unwrap_or(config.layout), ..config };
-    let layout = before::layout_for(config.layout, config.gguf_type, &source);
+    let layout = before::layout_for(config.layout, config.gguf_type, given.symmetric == Some(false), &source);
     before::warnings(&disk, &given, &source)?.into_iter().for_each(|w| control.ledger.warn(w));
     let subject = Subject { source: &source, found: &found, layout };
     let (config, mut plan) = target::widest(&subject, &given, request.mode, config)?;

@@ -110,7 +110,7 @@ fn what_is_not_decoded_is_refused() {
     let group = "/quantization_config/config_groups/group_0/weights";
     for (pointer, value) in [
         ("/quantization_config/format", json!("float-quantized")),
-        (&*format!("{group}/symmetric"), json!(false)),
+        (&*format!("{group}/symmetric"), json!("perhaps")),
         (&*format!("{group}/type"), json!("float")),
         (&*format!("{group}/actorder"), json!("group")),
         ("/quantization_config/transform_config", json!({"config_groups": {"R1": {}}})),
@@ -124,6 +124,90 @@ fn what_is_not_decoded_is_refused() {
         let error = aq_io::weights::weights(&source.components[0]).err().unwrap_or_else(|| unreachable!("{pointer} is read"));
         assert!(matches!(error, aq_io::IoError::Unsupported { .. }), "{pointer}: {error:?}");
     }
+    // Zero points that are not there, and such that should not be.
+    let mut none = config.clone();
+    let groups = none["quantization_config"]["config_groups"].as_object_mut().expect("groups");
+    groups.values_mut().for_each(|g| g["weights"]["symmetric"] = json!(false));
+    text(&path, &none.to_string());
+    let source = aq_io::source::open(&aq_io::Disk::default(), &bench.out("out")).expect("headers are sound");
+    assert!(matches!(aq_io::weights::weights(&source.components[0]), Err(aq_io::IoError::Metadata { .. })));
+    text(&path, &config.to_string());
     let again = bench.fails_on(&bench.out("out"), &json!({}));
     assert!(matches!(again, QuantError::QuantizationFailed { .. }), "{again:?}");
+}
+
+#[test]
+fn zero_points_on_request_are_whole_numbers_packed_along_the_rows() {
+    let bench = language_model();
+    for bits in [2usize, 4, 8] {
+        let out = format!("out{bits}");
+        let options = json!({"bitWidth": bits, "groupSize": 64, "symmetric": false, "numThreads": 1});
+        let report = bench.run(&out, &options).expect("the job succeeds");
+        assert_eq!(warnings(&report), ["AQ_WARN_ZERO_POINTS"]);
+        let symmetric = bench.run(&format!("sym{bits}"), &json!({"bitWidth": bits, "groupSize": 64})).expect("the job succeeds");
+        let (file, values) = (tensors(&bench.out(&out).join(FILE)), decoded(&bench.out(&out)));
+        for (module, [rows, channels], group) in
+            [("model.layers.1.self_attn.q_proj", [24usize, 192], 64), ("model.layers.1.mlp.up_proj", [40, 50], 50)]
+        {
+            let groups = channels / group;
+            let (kind, shape, packed) = &file[&format!("{module}.weight_zero_point")];
+            assert_eq!((kind.as_str(), shape), ("I32", &vec![(rows * bits).div_ceil(32), groups]));
+            // Column by column a little-endian stream over the rows.
+            let column = |g: usize| -> Vec<u8> { packed.chunks(4 * groups).flat_map(|w| w[4 * g..4 * g + 4].to_vec()).collect() };
+            let zeros: Vec<Vec<i64>> = (0..groups).map(|g| codes(&column(g), bits, rows)).collect();
+            let (kind, _, scales) = &file[&format!("{module}.weight_scale")];
+            let scale = |at: usize| match kind.as_str() {
+                "BF16" => f32::from_bits(u32::from(u16::from_le_bytes([scales[2 * at], scales[2 * at + 1]])) << 16),
+                _ => half::f16::from_le_bytes([scales[2 * at], scales[2 * at + 1]]).to_f32(),
+            };
+            let words = &file[&format!("{module}.weight_packed")].2;
+            let row_bytes = words.len() / rows;
+            for row in 0..rows {
+                let q = codes(&words[row * row_bytes..(row + 1) * row_bytes], bits, channels);
+                for (i, q) in q.iter().enumerate() {
+                    let g = i / group;
+                    let wanted = (q - zeros[g][row]) as f32 * scale(row * groups + g);
+                    assert_eq!(values[module].1[row * channels + i], wanted, "{module} {row} {i}");
+                }
+            }
+            let config = &bench.json(&format!("{out}/config.json"))["quantization_config"];
+            let of_module = |c: &&Value| c["targets"].as_array().is_some_and(|t| t.contains(&json!(module)));
+            let group = config["config_groups"].as_object().unwrap().values().find(of_module).expect("a group");
+            assert_eq!(group["weights"]["symmetric"], false);
+            // At 2 bits a zero of its own is worth more than its bits.
+            let db = |r: &aq_core::report::QuantizeReport| layer(r, module).figures.sqnr_db;
+            assert!(
+                db(&report) > db(&symmetric) + if bits == 2 { 0.5 } else { -0.3 },
+                "{module} {bits}: {} {}",
+                db(&report),
+                db(&symmetric)
+            );
+        }
+        // Any rows are read alone, and blocks of few rows write the same bytes.
+        let small =
+            bench.run(&format!("small{bits}"), &json!({"bitWidth": bits, "groupSize": 64, "symmetric": false, "maxMemoryLimitMb": 16}));
+        small.expect("the job succeeds");
+        assert!(bench.tree(&out)[FILE] == bench.tree(&format!("small{bits}"))[FILE]);
+        let source = aq_io::source::open(&aq_io::Disk::default(), &bench.out(&out)).unwrap();
+        let component = &source.components[0];
+        for weight in aq_io::weights::weights(component).unwrap().iter().filter(|w| w.coded().is_some()) {
+            let row = weight.row();
+            for first in 0..weight.shape[0] {
+                let mut found = vec![0.0; row];
+                weight.read_rows(component, first, &mut found).unwrap();
+                let module = weight.name.strip_suffix(".weight").unwrap();
+                assert!(found == values[module].1[first * row..(first + 1) * row], "{module} {first}");
+            }
+        }
+    }
+    let plain = super::export::run(&bench, "out4", "plain", aq_core::config::Layout::Plain);
+    plain.expect("codes have values");
+    assert!(decoded(&bench.out("out4")).iter().all(|(name, (_, values, _))| decoded(&bench.out("plain"))[name].1 == *values));
+    let again = super::export::run(&bench, "out4", "again", aq_core::config::Layout::CompressedTensors);
+    again.expect("the codes fit");
+    assert!(bench.tree("out4")[FILE] == bench.tree("again")[FILE]);
+    let refused = super::export::refused(&bench, "out4", aq_core::config::Layout::Sdnq);
+    assert!(
+        matches!(refused, aq_engine::error::WorkFailure::WouldRound { why, .. } if why == "its zeros are whole numbers, the layout's floats")
+    );
 }

@@ -118,7 +118,7 @@ fn what_would_round_twice_is_refused() {
         WorkFailure::WouldRound { why, .. } => why,
         other => unreachable!("{other:?}"),
     };
-    assert_eq!(why(refused(&bench, "asymmetric", Layout::CompressedTensors)), "it has zero points, the layout has none");
+    assert_eq!(why(refused(&bench, "asymmetric", Layout::CompressedTensors)), "its zeros are floats, the layout's are whole numbers");
     assert_eq!(why(refused(&bench, "asymmetric", Layout::Gguf)), "it has grouped integers, the layout Q4_1");
     assert_eq!(why(refused(&bench, "gguf", Layout::Sdnq)), "it has Q4_1, the layout grouped integers");
     assert!(matches!(refused(&bench, "plain", Layout::Sdnq), WorkFailure::NotQuantized));

@@ -15,6 +15,7 @@ mod gguf;
 mod harness;
 mod ladder;
 mod layouts;
+mod recipes;
 mod resume;
 mod rotation;
 mod shapes;

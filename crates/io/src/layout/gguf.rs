@@ -69,7 +69,7 @@ impl Gguf {
     }
 
     /// The type that a layer's width stands for.
-    fn kind(&self, layer: &LayerSpec) -> Option<BlockType> {
+    fn kind(self, layer: &LayerSpec) -> Option<BlockType> {
         let (row, bits) = (layer.geometry.row(), layer.scheme.bits);
         match self.recipe.filter(|r| r.width == bits) {
             Some(recipe) => {

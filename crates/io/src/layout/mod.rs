@@ -24,7 +24,7 @@ use aq_kernels::{RowCodec, Tuning};
 use serde_json::{Map, Value};
 
 pub use comfyui::{COMFYUI, ComfyUi};
-pub use compressed::CompressedTensors;
+pub use compressed::{COMPRESSED, CompressedTensors};
 pub use gguf::{GGUF, Gguf};
 pub use parquet::{PARQUET, Parquet, scales_of};
 pub use placing::{Pages, Placing};
@@ -116,6 +116,16 @@ impl OutTensor {
     /// Bytes of its rows.
     pub fn body(&self) -> u64 {
         self.len - self.placing.overhead()
+    }
+
+    /// Bytes of so many rows, the first of which starts on a byte.
+    pub fn bytes_of(&self, rows: usize) -> usize {
+        let bits = rows as u64 * self.row_bits;
+        match self.placing {
+            // What rows share is a byte of every column.
+            Placing::Words { count } => bits.div_ceil(8 * count.max(1) as u64) as usize * count,
+            _ => bits.div_ceil(8) as usize,
+        }
     }
 
     /// Byte offset of a row that starts on a byte, among rows.
@@ -280,7 +290,7 @@ pub fn layout(name: LayoutName) -> &'static dyn Layout {
     match name {
         LayoutName::Sdnq => &Sdnq,
         LayoutName::Plain => &Plain,
-        LayoutName::CompressedTensors => &CompressedTensors,
+        LayoutName::CompressedTensors => &COMPRESSED[0],
         LayoutName::Gguf => &GGUF,
         LayoutName::ComfyUi => &COMFYUI[0],
         LayoutName::Parquet => &PARQUET,

@@ -21,6 +21,12 @@ pub enum Placing {
         /// Bytes of an element.
         size: usize,
     },
+    /// Columns of elements packed along the rows: every four bytes of a column are a word, words of one place stand side by side. A row is a
+    /// byte of every column, or a part of one.
+    Words {
+        /// Columns.
+        count: usize,
+    },
 }
 
 /// The pages of a tensor.
@@ -88,19 +94,66 @@ impl Placing {
                 let column = |j: usize| (((j * out + first) * size) as u64, j * rows * size..(j + 1) * rows * size);
                 (0..count).map(column).collect()
             }
+            &Self::Words { count } => {
+                let count = count.max(1);
+                let (first, lines) = (offset as usize / count, len / count);
+                let at = |line: usize, column: usize| ((line / 4 * count + column) * 4 + line % 4) as u64;
+                let (mut list, mut done) = (Vec::new(), 0);
+                let mut line = first;
+                while line < first + lines {
+                    // Lines of one word: of each column so many neighbouring bytes.
+                    let n = (4 - line % 4).min(first + lines - line);
+                    if n == 4 {
+                        list.push((at(line, 0), done..done + 4 * count));
+                    } else {
+                        list.extend((0..count).map(|column| (at(line, column), done + column * n..done + (column + 1) * n)));
+                    }
+                    done += n * count;
+                    line += n;
+                }
+                list
+            }
         }
     }
 
+    /// Where the byte of each line and column is among those of the pieces of some lines, line by line.
+    fn lines(first: usize, lines: usize, count: usize) -> Vec<usize> {
+        let (mut order, mut line) = (vec![0; lines * count], first);
+        while line < first + lines {
+            let n = (4 - line % 4).min(first + lines - line);
+            let done = (line - first) * count;
+            for k in 0..n {
+                (0..count).for_each(|column| order[(line - first + k) * count + column] = done + column * n + k);
+            }
+            line += n;
+        }
+        order
+    }
+
     /// Bytes of rows in the order of the pieces; `None` where that is the order they have.
-    pub fn arranged(&self, rows: &[u8]) -> Option<Vec<u8>> {
-        let &Self::Columns { count, size, .. } = self else { return None };
-        Some(transposed(rows, count, size))
+    pub fn arranged(&self, offset: u64, rows: &[u8]) -> Option<Vec<u8>> {
+        match *self {
+            Self::Rows | Self::Pages(_) => None,
+            Self::Columns { count, size, .. } => Some(transposed(rows, count, size)),
+            Self::Words { count } => {
+                let mut pieces = vec![0; rows.len()];
+                let order = Self::lines(offset as usize / count.max(1), rows.len() / count.max(1), count);
+                order.into_iter().zip(rows).for_each(|(at, byte)| pieces[at] = *byte);
+                Some(pieces)
+            }
+        }
     }
 
     /// The inverse: bytes of pieces in the order of rows.
-    pub fn by_rows(&self, pieces: Vec<u8>) -> Vec<u8> {
-        let &Self::Columns { count, size, .. } = self else { return pieces };
-        transposed(&pieces, pieces.len() / (count * size).max(1), size)
+    pub fn by_rows(&self, offset: u64, pieces: Vec<u8>) -> Vec<u8> {
+        match *self {
+            Self::Rows | Self::Pages(_) => pieces,
+            Self::Columns { count, size, .. } => transposed(&pieces, pieces.len() / (count * size).max(1), size),
+            Self::Words { count } => {
+                let order = Self::lines(offset as usize / count.max(1), pieces.len() / count.max(1), count);
+                order.into_iter().map(|at| pieces[at]).collect()
+            }
+        }
     }
 }
 
@@ -141,9 +194,30 @@ mod tests {
     fn columns_are_rows_transposed() {
         let placing = Placing::Columns { out: 5, count: 3, size: 2 };
         let rows: Vec<u8> = (0..12).collect(); // two rows of three elements
-        let turned = placing.arranged(&rows).expect("another order");
+        let turned = placing.arranged(12, &rows).expect("another order");
         assert_eq!(turned, [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]);
-        assert_eq!(placing.by_rows(turned), rows);
+        assert_eq!(placing.by_rows(12, turned), rows);
         assert_eq!(placing.pieces(12, 12), [(4, 0..4), (14, 4..8), (24, 8..12)]); // rows 2 and 3
+    }
+
+    #[test]
+    fn words_stand_side_by_side() {
+        let placing = Placing::Words { count: 3 };
+        // Byte `b` of column `c` in word `w` is 100 w + 10 c + b.
+        let file: Vec<u8> = (0..2).flat_map(|w| (0..3).flat_map(move |c| (0..4).map(move |b| 100 * w + 10 * c + b))).collect();
+        let line = |l: u8| (0..3).map(move |c| 100 * (l / 4) + 10 * c + l % 4);
+        for first in 0..8_u8 {
+            for lines in 1..=8 - first {
+                let rows: Vec<u8> = (first..first + lines).flat_map(line).collect();
+                let offset = u64::from(first) * 3;
+                let arranged = placing.arranged(offset, &rows).expect("another order");
+                let mut found = Vec::new();
+                for (at, part) in placing.pieces(offset, rows.len()) {
+                    assert!(file[at as usize..].starts_with(&arranged[part.clone()]), "{first} {lines}");
+                    found.extend_from_slice(&arranged[part]);
+                }
+                assert_eq!(placing.by_rows(offset, found), rows);
+            }
+        }
     }
 }

@@ -24,8 +24,8 @@ pub enum Storage {
     Plain,
     /// As SDNQ stores them.
     Sdnq(SdnqModel),
-    /// As compressed-tensors packs them.
-    Compressed,
+    /// As compressed-tensors packs them: all symmetric, all with zero points, or both.
+    Compressed(Option<bool>),
     /// As ComfyUI reads them.
     ComfyUi,
 }
@@ -39,7 +39,7 @@ impl Storage {
         let path = component.dir.join("config.json");
         match config.get("quant_method").and_then(Value::as_str) {
             Some("sdnq") => Ok(Self::Sdnq(SdnqModel::read(&path, config)?)),
-            Some("compressed-tensors") => compressed::check(&path, config).map(|()| Self::Compressed),
+            Some("compressed-tensors") => compressed::check(&path, config).map(Self::Compressed),
             other => {
                 let detected = format!("a model quantized by {}, which this version does not decode", other.unwrap_or("unnamed"));
                 Err(IoError::Unsupported { path, detected })
@@ -63,7 +63,7 @@ impl Storage {
         match self {
             Self::Plain => Ok(None),
             Self::Sdnq(model) => model.weight(&shard.path, &shard.header, &tensor.name),
-            Self::Compressed => compressed::stored(shard, &tensor.name),
+            Self::Compressed(symmetric) => compressed::stored(shard, &tensor.name, *symmetric),
             Self::ComfyUi => comfyui::stored(shard, tensor),
         }
     }
@@ -73,7 +73,7 @@ impl Storage {
         let ends: &[&str] = match self {
             Self::Plain => &[],
             Self::Sdnq(_) => &[".scale", ".zero_point"],
-            Self::Compressed => &[".weight_scale", ".weight_shape", ".weight_packed"],
+            Self::Compressed(_) => &[".weight_scale", ".weight_shape", ".weight_packed", ".weight_zero_point"],
             Self::ComfyUi => &[".weight_scale", ".weight_zeros"],
         };
         ends.iter().any(|end| name.ends_with(end))

@@ -122,7 +122,7 @@ impl ShardWriter {
     pub fn write(&self, placed: &Placed, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
         debug_assert!(offset + bytes.len() as u64 <= placed.tensor.body());
         let placing = &placed.tensor.placing;
-        let arranged = placing.arranged(bytes);
+        let arranged = placing.arranged(offset, bytes);
         let bytes = arranged.as_deref().unwrap_or(bytes);
         placing.pieces(offset, bytes.len()).into_iter().try_for_each(|(at, part)| self.put(placed.position + at, &bytes[part]))
     }

@@ -155,7 +155,7 @@ impl Work {
             self.tile.w.push(turned);
         }
         self.params.clear();
-        let wanted = Wanted { max: coding.max, dtype, symmetric: coding.zero.is_some() };
+        let wanted = Wanted { max: coding.max, dtype, symmetric: coding.zero.is_some(), whole: false };
         search(&mut self.tile, WIDTH, wanted, Weigh::Alike, &mut Outcome { params: &mut self.params, moments: None });
         let (mut scale, mut offset) = ([0.0; WIDTH], [0.0; WIDTH]);
         for (j, p) in self.params.iter().enumerate() {

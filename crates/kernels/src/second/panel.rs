@@ -124,7 +124,7 @@ impl Panel {
         self.tile.w.clear();
         self.tile.w.extend(columns);
         self.params.clear();
-        let wanted = Wanted { max: coding.max as u8, dtype: coding.dtype, symmetric: coding.symmetric };
+        let wanted = Wanted { max: coding.max as u8, dtype: coding.dtype, symmetric: coding.symmetric, whole: false };
         search(&mut self.tile, LANES, wanted, weigh, &mut Outcome { params: &mut self.params, moments: None });
         let mut grid = ([1.0; LANES], [0.0; LANES]);
         for (j, p) in self.params.iter().enumerate() {

@@ -49,7 +49,7 @@ pub fn rotations(channels: usize, scheme: Scheme) -> impl Iterator<Item = Scheme
 pub fn schemes() -> Vec<Scheme> {
     let mut list = Vec::new();
     for bits in BitWidth::ALL {
-        for zero in [ZeroKind::Float, ZeroKind::None] {
+        for zero in [ZeroKind::Float, ZeroKind::None, ZeroKind::Integer] {
             for method in [Method::Rtn, Method::Mse] {
                 for (group_size, scale_dtype) in [(32, ScaleDtype::F32), (64, ScaleDtype::for_bits(bits))] {
                     list.push(Scheme { bits, group_size, zero, method, scale_dtype, rotation: None, blocks: None });
