@@ -1,5 +1,4 @@
 /** Weight files cut short, flipped bit by bit, or full of names that act; and files that are no files. */
-import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
@@ -11,10 +10,11 @@ import { runCli } from './helpers/cli.js';
 import { outcomeOf } from './helpers/fault.js';
 import { ACTS } from './helpers/hostile.js';
 import { ditTensors, gaussian, writeModel } from './helpers/models.js';
-import { encode, f32, type Tensor } from './helpers/safetensors.js';
+import { encode, f32, printOf, readTensors } from './helpers/safetensors.js';
 import { sample } from './helpers/sample.js';
 import { tempDir } from './helpers/temp.js';
 import { listing } from './helpers/tree.js';
+import { within } from './helpers/within.js';
 
 const LONG = { timeout: 600_000 };
 
@@ -27,10 +27,6 @@ describe('a file of three small tensors', () => {
   const GOOD = encode(TENSORS, { format: 'pt' });
   const HEADER = 8 + Number(GOOD.readBigUInt64LE());
 
-  /** What a tensor is, whatever its name. */
-  const print = ({ dtype, shape, data }: Tensor) =>
-    `${dtype} [${shape}] ${createHash('sha256').update(data).digest('hex')}`;
-
   /** A model whose weight file can be written again and again. */
   function bench() {
     const folder = tempDir();
@@ -41,7 +37,12 @@ describe('a file of three small tensors', () => {
     return async (bytes: Uint8Array) => {
       writeFileSync(path.join(modelPath, WEIGHTS), bytes);
       const outcome = await outcomeOf(() => quantizeDiffusionModel({ modelPath, outputPath, config }));
-      const made = outcome.error === undefined ? tensorsOf(path.join(outputPath, WEIGHTS)).map(print).sort() : [];
+      const made =
+        outcome.error === undefined
+          ? Object.values(readTensors(path.join(outputPath, WEIGHTS)))
+              .map(printOf)
+              .sort()
+          : [];
       rmSync(outputPath, { recursive: true, force: true });
       expect(listing(folder)).toEqual(before);
       return { error: outcome.error, made };
@@ -71,7 +72,7 @@ describe('a file of three small tensors', () => {
       'AQ_NON_FINITE_WEIGHTS',
     ];
     // A byte of a name makes another name, under which the tensor may be left as it is; its data must be the same.
-    const carried = new Set(Object.values(TENSORS).map(print));
+    const carried = new Set(Object.values(TENSORS).map(printOf));
     const seen = { success: 0, renamed: 0, failure: 0 };
     const flips = [() => 0, () => 0xff, (byte: number) => byte ^ 1];
     const cases = Array.from({ length: HEADER }, (_, at) => flips.map((flip) => ({ at, flip }))).flat();
@@ -97,38 +98,6 @@ describe('a file of three small tensors', () => {
     expect(Math.min(seen.success, seen.failure)).toBeGreaterThan(5);
   });
 });
-
-/** The tensors of a written file. */
-function tensorsOf(file: string): Tensor[] {
-  const bytes = readFileSync(file);
-  const start = 8 + Number(bytes.readBigUInt64LE());
-  const header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }> = JSON.parse(
-    bytes.toString('utf8', 8, start),
-  );
-  return Object.entries(header)
-    .filter(([name]) => name !== '__metadata__')
-    .map(
-      ([
-        ,
-        {
-          dtype,
-          shape,
-          data_offsets: [begin, end],
-        },
-      ]) => ({
-        dtype,
-        shape,
-        data: bytes.subarray(start + begin, start + end),
-      }),
-    );
-}
-
-const within = async <T>(milliseconds: number, call: () => Promise<T>): Promise<T> => {
-  const since = performance.now();
-  const value = await call();
-  expect(performance.now() - since).toBeLessThan(milliseconds);
-  return value;
-};
 
 describe('tensors named', () => {
   const NAMES: readonly (readonly [string, string])[] = [

@@ -1,5 +1,5 @@
 /** Layouts as files: what one run wrote, opened, compared and exported through the addon. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
@@ -9,12 +9,14 @@ import {
   type Layout,
   openQuantizedModel,
   type QuantizationError,
+  type QuantizedModel,
   quantizeDiffusionModel,
   validateQuality,
 } from '../src-ts/index.js';
 import { caught } from './helpers/caught.js';
 import { ROOT } from './helpers/cli.js';
-import { ditTensors, gaussian, writeModel } from './helpers/models.js';
+import { ditTensors, gaussian, writeFlux, writeModel } from './helpers/models.js';
+import { printOf, readTensors } from './helpers/safetensors.js';
 import { tempDir } from './helpers/temp.js';
 
 const VERSES = path.join(ROOT, 'testdata/verses-dllm');
@@ -27,7 +29,39 @@ async function made(layout: Layout, more = {}): Promise<{ folder: string; modelP
   return { folder, modelPath, outputPath };
 }
 
-describe.each(['sdnq', 'compressed-tensors', 'gguf'] as const)('%s', (layout) => {
+/** Values as bytes: thousands of them are compared at once. */
+const bytes = ({ buffer, byteOffset, byteLength }: Float32Array) => Buffer.from(buffer, byteOffset, byteLength);
+
+/** What each tensor of the only safetensors file in a folder is. */
+const tensorsOf = (folder: string) =>
+  readdirSync(folder)
+    .filter((name) => name.endsWith('.safetensors'))
+    .flatMap((name) => Object.entries(readTensors(path.join(folder, name))))
+    .map(([name, tensor]) => `${name} ${printOf(tensor)}`)
+    .sort();
+
+/** Any rows of a layer are those of the whole, and the whole is what the plain export holds. */
+async function expectSameRows(model: QuantizedModel, plain: QuantizedModel, columns: number): Promise<void> {
+  for (const { name } of model.layers.filter(({ layout }) => layout !== null)) {
+    const whole = await model.dequantize(name);
+    expect(bytes(whole).equals(bytes(await plain.dequantize(`${name}.weight`))), name).toBe(true);
+    for (const [firstRow, rows] of [
+      [0, 1],
+      [3, 7],
+      [255, 1],
+      [17, 0],
+    ] as const) {
+      const part = await model.dequantize(name, { firstRow, rows });
+      expect(bytes(part).equals(bytes(whole.subarray(firstRow * columns, (firstRow + rows) * columns))), name).toBe(
+        true,
+      );
+    }
+    const rest = await model.dequantize(name, { firstRow: 250 });
+    expect(bytes(rest).equals(bytes(whole.subarray(250 * columns))), name).toBe(true);
+  }
+}
+
+describe.each(['sdnq', 'compressed-tensors', 'gguf', 'parquet'] as const)('%s', (layout) => {
   test('any rows of an open model are those of the whole, and those of its plain export', async () => {
     const { folder, modelPath, outputPath } = await made(layout);
     const plainPath = path.join(folder, 'exported');
@@ -42,20 +76,7 @@ describe.each(['sdnq', 'compressed-tensors', 'gguf'] as const)('%s', (layout) =>
       [null, null, 32],
       [null, null, 32],
     ]);
-    for (const { name } of model.layers) {
-      const whole = await model.dequantize(name);
-      expect(whole).toEqual(await plain.dequantize(`${name}.weight`));
-      for (const [firstRow, rows] of [
-        [0, 1],
-        [3, 7],
-        [255, 1],
-        [17, 0],
-      ] as const) {
-        const part = await model.dequantize(name, { firstRow, rows });
-        expect(part).toEqual(whole.subarray(firstRow * 256, (firstRow + rows) * 256));
-      }
-      expect(await model.dequantize(name, { firstRow: 250 })).toEqual(whole.subarray(250 * 256));
-    }
+    await expectSameRows(model, plain, 256);
     for (const ask of [{ firstRow: 256, rows: 1 }, { rows: 257 }]) {
       expect(await caught(() => model.dequantize('transformer_blocks.0.attn1.to_q', ask))).toMatchObject({
         issues: [{ path: 'rows', expected: 'rows within the 256 of the layer' }],
@@ -82,6 +103,67 @@ describe.each(['sdnq', 'compressed-tensors', 'gguf'] as const)('%s', (layout) =>
       parameters: 2 * (256 * 256 + 256),
       components: [{ quantization: { method: layout } }],
     });
+  });
+});
+
+describe('comfyui', () => {
+  const QKV = 'double_blocks.0.img_attn.qkv';
+  const PROJ = 'double_blocks.1.img_attn.proj';
+
+  async function made(bitWidth: 4 | 8) {
+    const folder = tempDir();
+    const [modelPath, outputPath] = [writeFlux(folder), path.join(folder, 'comfyui')];
+    const config = { bitWidth, minAccuracy: 0, protectBlocks: 'none', layout: 'comfyui' } as const;
+    return { folder, modelPath, outputPath, result: await quantizeDiffusionModel({ modelPath, outputPath, config }) };
+  }
+
+  test.each([
+    [8, { bits: 8, symmetric: true, rotation: null }, { bits: 8, symmetric: true, rotation: 256 }],
+    [4, { bits: 4, symmetric: false, groupSize: 64 }, { bits: 4, symmetric: false, rotation: null }],
+  ] as const)('%i bits: original names, and rows as in the plain export', async (bitWidth, qkv, proj) => {
+    const { folder, modelPath, outputPath, result } = await made(bitWidth);
+    expect(result.layers.find(({ writtenAs }) => writtenAs === `${QKV}.weight`)).toMatchObject({
+      joined: ['to_q', 'to_k', 'to_v'].map((part) => `transformer_blocks.0.attn.${part}`),
+    });
+    const plainPath = path.join(folder, 'plain');
+    await exportModel({ from: outputPath, to: plainPath, layout: 'plain' });
+    const [model, plain] = [await openQuantizedModel(outputPath), await openQuantizedModel(plainPath)];
+    const layer = (wanted: string) => model.layers.find(({ name }) => name === wanted);
+    expect(layer(QKV)).toMatchObject({ layout: 'comfyui', shape: [768, 256], ...qkv });
+    expect(layer(PROJ)).toMatchObject({ layout: 'comfyui', shape: [256, 256], ...proj });
+    await expectSameRows(model, plain, 256);
+    expect(await compare(outputPath, plainPath)).toMatchObject({ cosineSimilarity: 1, layers: [] });
+    expect(await inspect(outputPath)).toMatchObject({ components: [{ quantization: { method: 'comfyui' } }] });
+    // Weights are paired by name, and the folder it came from has other ones.
+    expect(await caught(() => compare(modelPath, outputPath))).toMatchObject({ code: 'AQ_SHAPE_MISMATCH' });
+    model.close();
+    plain.close();
+  });
+
+  test('codes of 8 bits go to sdnq and parquet and come back; those of 4 bits stay', async () => {
+    const { folder, outputPath } = await made(8);
+    for (const layout of ['sdnq', 'parquet'] as const) {
+      const [to, back] = [path.join(folder, layout), path.join(folder, `${layout}-back`)];
+      await exportModel({ from: outputPath, to, layout });
+      await exportModel({ from: to, to: back, layout: 'comfyui' });
+      expect(tensorsOf(back)).toEqual(tensorsOf(outputPath));
+    }
+    const four = await made(4);
+    const error = await caught(() =>
+      exportModel({ from: four.outputPath, to: path.join(four.folder, 'sdnq'), layout: 'sdnq' }),
+    );
+    expect(error).toMatchObject({ code: 'AQ_QUANTIZATION_FAILED', details: { reason: 'would-round' } });
+  });
+
+  test('names of diffusers are no names for it', async () => {
+    const folder = tempDir();
+    const [modelPath, outputPath] = [writeFlux(folder), path.join(folder, 'sdnq')];
+    const config = { bitWidth: 8, groupSize: 256, symmetric: true, minAccuracy: 0 } as const;
+    await quantizeDiffusionModel({ modelPath, outputPath, config });
+    const to = path.join(folder, 'comfyui');
+    const error = await caught(() => exportModel({ from: outputPath, to, layout: 'comfyui' }));
+    expect(error).toMatchObject({ code: 'AQ_QUANTIZATION_FAILED', details: { reason: 'not-carried' } });
+    expect(error.message).toContain('its name is that of diffusers');
   });
 });
 

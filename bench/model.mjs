@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-// npm run bench:model [-- [--sizes 1,2,4] [--sdnq] [--json] [FOLDER]]: whole jobs on a model, each in a process of its own: time, peak
+// npm run bench:model [-- [--sizes 1,2,4] [--layouts] [--sdnq] [--json] [FOLDER]]: whole jobs on a model, each in a process of its own: time, peak
 // memory, bytes read and written, how far apart the ticks of a 10 ms timer come, and how promptly a job is aborted.
 //
 // Without a folder, a FLUX-shaped one of 1.6 GiB is made by flux_like.py (needs the interop environment), and one of each further size.
 // Fails when the peak is over 450 MiB, when an abort takes over a second or leaves a file, when a job of n times the weights takes more
-// memory (10 %) or more than n times the time (15 %), and with --sdnq when a job takes more than its share of SDNQ's time.
+// memory (10 %) or more than n times the time (15 %), when with --layouts several layouts in one job take longer than alone, and with --sdnq when a job takes more than its share of SDNQ's time.
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
@@ -18,6 +18,8 @@ const MIB = 2 ** 20;
 const MOST_MEMORY = 450 * MIB;
 const MOST_ABORT_MS = 1000;
 const THREADS = 2;
+/** Those that a diffusers model of a known architecture can have. */
+const LAYOUTS = ['sdnq', 'gguf', 'comfyui', 'parquet', 'compressed-tensors', 'plain'];
 /** Best of these: the first run also warms the page cache. */
 const RUNS = 3;
 /** Makes the page cache forget the files that it is given. */
@@ -28,6 +30,7 @@ const { values, positionals } = parseArgs({
   options: {
     sizes: { type: 'string', default: '1' },
     sdnq: { type: 'boolean', default: false },
+    layouts: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -117,6 +120,19 @@ try {
   if (!values.json) console.log(`model ${(bytesOf(model) / MIB).toFixed(0)} MiB, ${THREADS} threads`);
 
   for (const bitWidth of [8, 4, 2]) measure(`${bitWidth} bits`, model, { bitWidth });
+
+  if (values.layouts) {
+    const alone = {};
+    for (const layout of LAYOUTS) alone[layout] = measure(`layout ${layout}, 4 bits`, model, { bitWidth: 4, layout });
+    for (const [layout, { seconds }] of Object.entries(alone)) {
+      check(`layout ${layout} / sdnq`, true, `${(seconds / alone.sdnq.seconds).toFixed(3)} of its time`);
+    }
+    for (const list of [['sdnq', 'parquet', 'plain'], LAYOUTS]) {
+      const { seconds } = measure(`layouts ${list.join(', ')} in one job`, model, { bitWidth: 4, layout: list });
+      const ratio = seconds / list.reduce((sum, layout) => sum + alone[layout].seconds, 0);
+      check(`layouts ${list.join(', ')} / one after the other`, ratio < 1.1, `${ratio.toFixed(3)} of their time`, { ratio });
+    }
+  }
 
   if (values.sdnq) {
     const sdnq = JSON.parse(python(here('sdnq_model.py'), model, output, '--threads', String(THREADS)).trim().split('\n').at(-1));

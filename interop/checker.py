@@ -7,7 +7,11 @@ Requests, each with "id" and "check": "open" of "original", "sdnq", "plain", "sa
 "compressed_tensors" and "compressed_tensors_self_test" of "original", "folder", "plain"; "compressed_tensors_same" of "first", "second";
 "compressed_tensors_make" of "folder";
 "gguf_original" of "name", "original", "plain", "renamed", "bits"; "gguf_original_loader" of the first four and "predict";
-"gguf_original_self_test" of the first four and "kind"; "gguf_original_make" of "name", "folder"; "gguf_original_refused" of "what", "folder".
+"gguf_original_self_test" of the first four and "kind"; "gguf_original_make" of "name", "folder"; "gguf_original_refused" of "what", "folder";
+"parquet" and "parquet_self_test" of "original", "folder", "opened", the former "calibrated"? too; "parquet_ways" of "original", "archive",
+"opened", "again", "plain", "sdnq", "back"; "parquet_make" of "folder";
+"comfyui" of "original", "folder", "own", "name"?, "bits"?, "rotates"?; "comfyui_self_test" of the first four; "comfyui_make" of "original",
+"folder".
 """
 import json
 import os
@@ -19,11 +23,15 @@ answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 
 import loading  # noqa: E402  sets the environment before torch is imported
+import comfyui_by_hand  # noqa: E402
+import comfyui_files  # noqa: E402
 import compressed_tensors_files  # noqa: E402
 import evaluate  # noqa: E402
 import gguf_files  # noqa: E402
 import gguf_original  # noqa: E402
 import open_sdnq  # noqa: E402
+import parquet_files  # noqa: E402
+import parquet_ways  # noqa: E402
 import time_path  # noqa: E402
 import time_tables  # noqa: E402
 
@@ -34,7 +42,10 @@ CHECKS = {"open": open_sdnq.check, "evaluate": evaluate.evaluate, "time_path": t
           "compressed_tensors_same": compressed_tensors_files.same, "compressed_tensors_make": compressed_tensors_files.make_odd,
           "gguf_original": gguf_original.check, "gguf_original_loader": gguf_original.check_loader,
           "gguf_original_self_test": gguf_original.self_test, "gguf_original_make": gguf_original.make,
-          "gguf_original_refused": gguf_original.make_refused}
+          "gguf_original_refused": gguf_original.make_refused,
+          "parquet": parquet_files.check, "parquet_self_test": parquet_ways.self_test, "parquet_ways": parquet_ways.ways,
+          "parquet_make": parquet_ways.make_outliers,
+          "comfyui": comfyui_files.check, "comfyui_self_test": comfyui_by_hand.self_test, "comfyui_make": comfyui_by_hand.make_outliers}
 
 
 def reply(value):

@@ -8,11 +8,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Checker, pythonPath } from './checker.mjs';
+import { runComfyuiFiles } from './comfyui-files.mjs';
 import { runCompressedTensors } from './compressed-tensors.mjs';
 import { runGgufFiles } from './gguf-files.mjs';
 import { runGgufOriginal } from './gguf-original.mjs';
 import { matrixCases, runMatrix } from './matrix.mjs';
 import { TRAINED } from './models.mjs';
+import { runParquetFiles } from './parquet-files.mjs';
 import { runQuality } from './quality.mjs';
 import { runTimePath } from './time-path.mjs';
 import { runTimeTables } from './time-tables.mjs';
@@ -71,6 +73,8 @@ async function runAll(work) {
     await runGgufFiles({ work, quantizeDiffusionModel, python, checker, report, wanted });
     await runGgufOriginal({ work, quantizeDiffusionModel, checker, report, wanted });
     await runCompressedTensors({ work, quantizeDiffusionModel, checker, report, wanted });
+    await runParquetFiles({ work, quantizeDiffusionModel, python, checker, report, wanted });
+    await runComfyuiFiles({ work, quantizeDiffusionModel, python, checker, report, wanted });
   } finally {
     checker.stop();
   }

@@ -27,18 +27,40 @@ export function ditTensors(blocks: number, width: number): Record<string, Tensor
   return tensors;
 }
 
+const DIT = { _class_name: 'DiTTransformer2DModel', _diffusers_version: '0.42.1', num_layers: 4 };
+
 /** Writes a component folder and returns its path. */
 export function writeModel(
   parent: string,
   tensors: Readonly<Record<string, Tensor>> = ditTensors(4, 128),
   name = 'model',
+  config: object = DIT,
 ): string {
   const folder = path.join(parent, name);
   mkdirSync(folder);
-  const config = { _class_name: 'DiTTransformer2DModel', _diffusers_version: '0.42.1', num_layers: 4 };
   writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
   writeSafetensors(path.join(folder, 'diffusion_pytorch_model.safetensors'), tensors);
   return folder;
+}
+
+/** Two blocks of a FLUX of 256 channels, which has original names; one large column in a layer of the second, which is worth a rotation. */
+export function writeFlux(parent: string): string {
+  const tensors: Record<string, Tensor> = {};
+  const linear = (name: string, rows: number, columns: number, change: (weight: Float32Array) => void = () => {}) => {
+    const weight = gaussian(rows * columns, Object.keys(tensors).length + 1);
+    change(weight);
+    tensors[`${name}.weight`] = f32([rows, columns], weight);
+    tensors[`${name}.bias`] = f32([rows], gaussian(rows));
+  };
+  linear('x_embedder', 256, 64);
+  for (const block of [0, 1]) {
+    for (const part of ['to_q', 'to_k', 'to_v']) linear(`transformer_blocks.${block}.attn.${part}`, 256, 256);
+    linear(`transformer_blocks.${block}.attn.to_out.0`, 256, 256, (weight) => {
+      if (block === 1) for (let row = 0; row < 256; row += 1) weight[row * 256 + 7] = (weight[row * 256 + 7] ?? 0) * 30;
+    });
+  }
+  const config = { _class_name: 'FluxTransformer2DModel', num_layers: 2, num_single_layers: 0 };
+  return writeModel(parent, tensors, 'flux', config);
 }
 
 /** A model whose job takes a while, made quickly: every block has the same weights. */

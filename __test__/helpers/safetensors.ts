@@ -1,5 +1,6 @@
-/** Writes small .safetensors files, right ones and wrong ones. */
-import { writeFileSync } from 'node:fs';
+/** Writes small .safetensors files, right ones and wrong ones, and reads right ones. */
+import { createHash } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 
 export interface Tensor {
   readonly dtype: string;
@@ -39,4 +40,26 @@ export function encode(
 
 export function writeSafetensors(file: string, tensors: Readonly<Record<string, Tensor>>): void {
   writeFileSync(file, encode(tensors));
+}
+
+/** What a tensor is, whatever its name: type, shape and a hash of its bytes. */
+export function printOf({ dtype, shape, data }: Tensor): string {
+  return `${dtype} [${shape}] ${createHash('sha256').update(data).digest('hex')}`;
+}
+
+/** The tensors of a file by their names. */
+export function readTensors(file: string): Record<string, Tensor> {
+  const bytes = readFileSync(file);
+  const start = 8 + Number(bytes.readBigUInt64LE());
+  const header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }> = JSON.parse(
+    bytes.toString('utf8', 8, start),
+  );
+  return Object.fromEntries(
+    Object.entries(header)
+      .filter(([name]) => name !== '__metadata__')
+      .map(([name, { dtype, shape, data_offsets }]) => {
+        const [begin, end] = data_offsets;
+        return [name, { dtype, shape, data: bytes.subarray(start + begin, start + end) }];
+      }),
+  );
 }

@@ -1,7 +1,8 @@
 /** `arrow-quant export MODEL -o FOLDER --layout NAME` */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { givenValues } from '../config/entries.js';
 import { IssueList } from '../config/issues.js';
+import { LAYOUTS } from '../config/option-table.js';
 import { EXPORT_OPTIONS, type ExportModelOptions, exportModel } from '../export-model.js';
 import { addCommonFlags, addJobFlags, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
 import type { Session } from './main.js';
@@ -29,7 +30,11 @@ export function addExport(program: Command, session: Session): void {
     .description('write a quantized model in another layout, with the same codes or their values')
     .argument('<MODEL>', 'a quantized model in any layout that is read')
     .requiredOption('-o, --output-path <folder>', 'folder to make');
-  addOptionFlags(command, EXPORT_OPTIONS);
+  command.addOption(new Option('--layout <name>', `${LAYOUTS.slice(1).join(', ')}; required`));
+  addOptionFlags(
+    command,
+    EXPORT_OPTIONS.filter((name) => name !== 'layout'),
+  );
   addJobFlags(command);
   addCommonFlags(command);
   command.addHelpText('after', EXAMPLES).action(async (from: string, flags: ExportFlags) => {

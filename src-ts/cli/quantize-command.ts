@@ -20,6 +20,7 @@ Examples:
   $ arrow-quant quantize ./FLUX.1-dev -o ./FLUX.1-dev-int4
   $ arrow-quant quantize ./sd15 -o ./sd15-int2 --profile edge --min-accuracy 0.85
   $ arrow-quant quantize ./model -o ./out --bit-width 4 --skip-layers 'proj_out,blocks.0.*' --layer-bit-widths 'norm_out*=8'
+  $ arrow-quant quantize ./FLUX.1-dev -o ./FLUX.1-dev-4bit --layout sdnq,gguf
   $ arrow-quant quantize ./model -o ./out --config options.yaml --json --progress
 `;
 

@@ -33,7 +33,8 @@ export interface OptionRow {
 export type OptionName = keyof DiffusionQuantOptions;
 
 const MODALITIES = ['text', 'code', 'image', 'audio', 'video'] as const;
-const LAYOUTS = ['auto', 'sdnq', 'compressed-tensors', 'gguf', 'comfyui', 'parquet', 'plain'] as const;
+/** Those that can be asked for; the first follows from the model. */
+export const LAYOUTS = ['auto', 'sdnq', 'compressed-tensors', 'gguf', 'comfyui', 'parquet', 'plain'] as const;
 const METHODS = ['auto', 'rtn', 'mse', 'gptq'] as const;
 /** What a timer can hold. */
 const MOST_MILLISECONDS = 2 ** 31 - 1;

@@ -4,12 +4,13 @@
 
 use super::layer::bits_per_weight;
 use super::manifest;
-use super::run::{Prepared, as_json, write};
+use super::run::{Prepared, as_json, decide, write};
 use crate::control::Control;
 use crate::error::QuantError;
 use crate::export::plan::{ExportPlan, plan};
 use crate::export::{ExportRequest, Filling, fill};
-use crate::plan::{LayerPlan, TensorPlan, Unit};
+use crate::plan::{ComponentPlan, LayerPlan, TensorPlan, Unit};
+use aq_core::config::PlainDtype;
 use aq_core::report::{QuantizeReport, megabytes};
 use aq_core::{BitWidth, Phase, rotation_for};
 use aq_io::layout::LayerSpec;
@@ -18,24 +19,34 @@ use aq_io::source::{self, Source};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The largest block of a rotation.
 const MOST_ROTATED: usize = 256;
 
 /// Writes all parts; the report is that of the first, with those of all.
-pub fn write_all(parts: &[Prepared], output: &Path, control: &Arc<Control>, staging: &mut Staging) -> Result<QuantizeReport, QuantError> {
+pub fn write_all(
+    parts: &mut [Prepared],
+    output: &Path,
+    control: &Arc<Control>,
+    staging: &mut Staging,
+) -> Result<QuantizeReport, QuantError> {
     let layouts: Vec<&str> = parts.iter().map(|p| p.layout.name()).collect();
     let mut reports: Vec<QuantizeReport> = Vec::with_capacity(parts.len());
-    for (number, part) in parts.iter().enumerate() {
+    for (number, part) in parts.iter_mut().enumerate() {
         let name = part.layout.name();
         staging.part(number, name);
         control.ledger.output(number);
         let folder = output.join(name);
-        let like = (0..number).find(|&i| parts[i].layout.holds_codes() && has_codes_of(part, &parts[i]));
-        let report = match like {
-            Some(i) => derive(part, &reports[i], &folder, control, staging)?,
-            None => write(part, &folder, control, staging, &layouts)?,
+        let report = if let Some(i) = part.like {
+            derive(part, &reports[i], &folder, control, staging)?
+        } else {
+            if number > 0 {
+                decide(part, control)?;
+            }
+            write(part, &folder, control, staging, &layouts)?
         };
+        part.judge = None; // what it knows of inputs is no longer wanted
         reports.push(report);
     }
     control.enter(Phase::Commit)?;
@@ -45,6 +56,11 @@ pub fn write_all(parts: &[Prepared], output: &Path, control: &Arc<Control>, stag
     whole.quantization_time_s = control.started.elapsed().as_secs_f64();
     whole.outputs = reports;
     Ok(whole)
+}
+
+/// The first of the earlier parts whose codes another one has.
+pub fn like(part: &Prepared, earlier: &[Prepared]) -> Option<usize> {
+    earlier.iter().position(|other| other.like.is_none() && other.layout.holds_codes() && has_codes_of(part, other))
 }
 
 /// Whether a part's layers are those of another: what is searched for one is what the other would find.
@@ -58,9 +74,13 @@ fn has_codes_of(part: &Prepared, other: &Prepared) -> bool {
         (&a.name, x.scheme, &x.shape, &x.written) == (&b.name, y.scheme, &y.shape, &y.written)
             && (a.pinned, rotates(part, x)) == (b.pinned, rotates(other, y))
     };
-    // What a target size buys depends on what a layout takes.
-    let free = part.config.target_model_size_mb.is_none();
-    free && part.plan.layers.len() == other.plan.layers.len() && part.plan.layers.iter().zip(&other.plan.layers).all(same)
+    // What a target size buys depends on what a layout takes; values in another type have an error of their own; one file does not tell of
+    // which files it was.
+    let of_model = |p: &Prepared, c: &ComponentPlan| p.layout.merged(&p.source.components[c.component]).is_some();
+    let one_file = part.plan.components.iter().any(|c| of_model(other, c) && !of_model(part, c));
+    let exact = part.layout.holds_codes() || matches!(part.config.plain_dtype, None | Some(PlainDtype::F32));
+    let free = part.config.target_model_size_mb.is_none() && exact && !one_file;
+    free && part.asked.len() == other.asked.len() && part.asked.iter().zip(&other.asked).all(same)
 }
 
 /// Puts tensors in the order that they have in the model, as a search of their own would write them.
@@ -88,7 +108,7 @@ fn derive(
     control: &Arc<Control>,
     staging: &Staging,
 ) -> Result<QuantizeReport, QuantError> {
-    let disk = staging.disk();
+    let (begun, disk) = (Instant::now(), staging.disk());
     let source = source::open(disk, &staging.folder_of(first.layout))?;
     let earlier = manifest::read(disk, &source)?;
     let (layout, plain_dtype, num_threads) = (p.config.layout, p.config.plain_dtype, p.config.num_threads);
@@ -106,8 +126,10 @@ fn derive(
     (report.layout, report.quantized_path) = (p.layout.name(), output.to_string_lossy().into_owned());
     (report.manifest_path, report.report_path) = (manifest.clone(), manifest);
     report.resolved_config = as_json(&p.config);
-    report.model_size_mb = megabytes(written.files.iter().map(|f| f.bytes).sum());
-    report.compression_ratio = report.original_size_mb / report.model_size_mb;
+    let bytes: u64 = written.files.iter().map(|f| f.bytes).sum();
+    report.model_size_mb = megabytes(bytes);
+    report.compression_ratio = p.plan.bytes(&p.source) as f64 / bytes.max(1) as f64;
+    report.quantization_time_s = begun.elapsed().as_secs_f64();
     let (mut bits, mut weights) = (0.0, 0);
     for (planned, done) in planned.plan.layers.iter().zip(&written.layers) {
         let Some(layer) = report.layers.iter_mut().find(|l| l.name == planned.name) else { continue };

@@ -58,6 +58,11 @@ pub(super) struct Prepared {
     pub memory: Memory,
     pub judge: Option<Judge>,
     pub tuning: Tuning,
+    pub found: modality::Found,
+    /// The layers before their inputs are known: with the same ones the search finds the same codes.
+    pub asked: Vec<LayerPlan>,
+    /// Of several outputs, the number of an earlier one that has this one's codes.
+    pub like: Option<usize>,
     /// What a target size bought.
     pub target: Option<TargetReport>,
     /// Everything that takes several threads runs in it.
@@ -76,7 +81,12 @@ pub fn quantize(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Qua
     let mut outputs = Vec::with_capacity(given.len());
     for (number, given) in given.iter().enumerate() {
         control.ledger.output(number);
-        outputs.push(prepare(request, given, control)?);
+        let mut prepared = prepare(request, given, control)?;
+        prepared.like = parts::like(&prepared, &outputs);
+        if number == 0 {
+            decide(&mut prepared, control)?; // the others when it is their turn: what is known of inputs takes memory
+        }
+        outputs.push(prepared);
     }
     before::check_space(&request.output_path, outputs.iter().map(|p| (&p.source, &p.plan, p.layout)))?;
     control.ledger.output(0);
@@ -88,7 +98,7 @@ pub fn quantize(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Qua
     }
     let written = match layouts {
         None => write(&outputs[0], &request.output_path, control, &staging, &[]),
-        Some(_) => parts::write_all(&outputs, &request.output_path, control, &mut staging),
+        Some(_) => parts::write_all(&mut outputs, &request.output_path, control, &mut staging),
     };
     let mut report = match written.and_then(|report| ready(control, &staging).map(|()| report)) {
         Ok(report) => report,
@@ -144,7 +154,7 @@ fn prepare(request: &QuantizeRequest, given: &GivenConfig, control: &Arc<Control
     let layout = before::layout_for(config.layout, config.gguf_type, given.symmetric == Some(false), &source);
     before::warnings(&disk, &given, &source)?.into_iter().for_each(|w| control.ledger.warn(w));
     let subject = Subject { source: &source, found: &found, layout };
-    let (config, mut plan) = target::widest(&subject, &given, request.mode, config)?;
+    let (config, plan) = target::widest(&subject, &given, request.mode, config)?;
     control.ledger.config(as_json(&config));
     before::widened(&plan, layout).into_iter().for_each(|w| control.ledger.warn(w));
     control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
@@ -157,17 +167,26 @@ fn prepare(request: &QuantizeRequest, given: &GivenConfig, control: &Arc<Control
         None => Memory::new(limit, threads),
     };
     before::check_memory(&plan, &source, &memory)?;
+    let (pool, tuning, asked) = (pool(config.num_threads)?, request.tuning, plan.layers.clone());
+    let (judge, target, like) = (None, None, None);
+    Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning, found, asked, like, target, pool })
+}
+
+/// Finds out what is known of the layers' inputs, and what follows for their schemes.
+pub(super) fn decide(p: &mut Prepared, control: &Arc<Control>) -> Result<(), QuantError> {
+    let Prepared { config, disk, source, plan, layout, tuning, found, pool, .. } = p;
     if config.calibration.is_some() {
         control.enter(Phase::Calibrate)?;
     }
-    let planned = Planned { config: &config, source: &source, plan: &plan };
-    let pool = pool(config.num_threads)?;
-    let judge = pool.install(|| Judge::open(&disk, &planned, control, request.tuning, threads))?;
+    let planned = Planned { config, source, plan };
+    let judge = pool.install(|| Judge::open(disk, &planned, control, *tuning, thread_count(config.num_threads)))?;
     if let Some(judge) = &judge {
-        judge.assign(&config, layout, &mut plan);
+        judge.assign(config, *layout, plan);
     }
-    let target = pool.install(|| target::fill(&subject, &config, &mut plan, judge.as_ref(), request.tuning, control))?;
-    Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning: request.tuning, target, pool })
+    let subject = Subject { source, found, layout: *layout };
+    p.target = pool.install(|| target::fill(&subject, config, plan, judge.as_ref(), *tuning, control))?;
+    p.judge = judge;
+    Ok(())
 }
 
 /// 0 means never. The fault build counts ten times as fast.

@@ -90,6 +90,17 @@ fn the_search_is_done_once_where_schemes_are_shared() {
 }
 
 #[test]
+fn files_are_those_of_the_model_whatever_comes_first() {
+    let bench = Bench::empty();
+    std::fs::create_dir(bench.model()).unwrap();
+    let shard = |i: u64| SafetensorsFile::new().f32(&format!("blocks.{i}.a.weight"), &[64, 256], &heavy(64, 256, i));
+    aq_testkit::model::sharded_component(&bench.model(), super::harness::CLASS, &[shard(0), shard(1)]);
+    bench.run("out", &json!({"layout": ["parquet", "sdnq"]})).expect("the job succeeds");
+    bench.run("alone", &json!({"layout": "sdnq"})).expect("the job succeeds");
+    assert!(same_but_for_manifests(&bench, "out/sdnq", "alone"));
+}
+
+#[test]
 fn all_or_none() {
     let bench = Bench::new(&varied());
     let before = snapshot(bench.root());
@@ -110,6 +121,9 @@ fn options_of_one_layout_are_for_that_one() {
     let report = bench.run("out", &json!({"layout": ["sdnq", "plain"], "plainDtype": "bf16"})).expect("the job succeeds");
     assert_eq!(report.outputs[0].resolved_config["plainDtype"], Value::Null);
     assert_eq!(report.outputs[1].resolved_config["plainDtype"], "bf16");
+    // Rounded once more they have another error, and the report says so.
+    let single = bench.run("single", &json!({"layout": "plain", "plainDtype": "bf16"})).expect("the job succeeds");
+    assert_eq!(report.outputs[1].layers, single.layers);
     let source = aq_io::source::open(&aq_io::Disk::default(), &bench.out("out/plain")).unwrap();
     assert!(
         weights(&source.components[0]).unwrap().iter().any(|w| w.tensors(&source.components[0]).all(|(_, t)| t.dtype.name() == "BF16"))

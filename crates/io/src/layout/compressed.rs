@@ -203,10 +203,16 @@ pub(crate) fn check(path: &Path, config: &Map<String, Value>) -> Result<Option<b
 
 /// The weight whose codes are the tensor `name`, if it is one.
 pub(crate) fn stored(shard: &Shard, name: &str, symmetric: Option<bool>) -> Result<Option<Stored>, IoError> {
-    let Some(weight) = name.strip_suffix("_packed").filter(|w| w.ends_with(".weight")) else { return Ok(None) };
-    let find = |part: &str| shard.header.tensor(&format!("{weight}_{part}"));
-    let (Some(codes), Some(scale), Some(shape)) = (shard.header.tensor(name), find("scale"), find("shape")) else { return Ok(None) };
     let bad = |about: &str| stored::contradiction(&shard.path, name, about);
+    let weight_of = |end: &str| name.strip_suffix(end).filter(|w| w.ends_with(".weight"));
+    if weight_of("_shape").is_some_and(|w| shard.header.tensor(&format!("{w}_packed")).is_none()) {
+        return Err(bad("its codes, which are not there"));
+    }
+    let Some(weight) = weight_of("_packed") else { return Ok(None) };
+    let find = |part: &str| shard.header.tensor(&format!("{weight}_{part}"));
+    let (Some(codes), Some(scale), Some(shape)) = (shard.header.tensor(name), find("scale"), find("shape")) else {
+        return Err(bad("its scales and its shape, which are not there"));
+    };
     let scale_dtype = ScaleDtype::of(scale.dtype).ok_or_else(|| bad("the type of its scales"))?;
     let mut bytes = [0; 16];
     if shape.dtype != Dtype::Carried("I64", 8) || shape.len != bytes.len() as u64 {

@@ -30,9 +30,10 @@ pub(super) struct Blueprint {
 }
 
 impl Container {
-    /// Bytes of a file with these tensors.
+    /// Bytes of a file with these tensors; of a container with an end that tells of them, about so many.
     pub fn planned_len(&self, tensors: &[OutTensor]) -> u64 {
-        self.plan(tensors).len
+        let end = if *self == Self::Parquet { tensors.len() as u64 * parquet::ROW_BYTES } else { 0 };
+        self.plan(tensors).len + end
     }
 
     pub(super) fn plan(&self, tensors: &[OutTensor]) -> Blueprint {

@@ -27,6 +27,8 @@ pub const MAGIC: &[u8; 4] = b"PAR1";
 pub const EXTENSION: &str = "arrow-quant.parquet";
 /// Bytes of one value of `data`, at most: a layer with more is cut into several rows.
 pub const MOST_DATA: u64 = 512 << 20;
+/// What a row takes besides its bytes, about: its other columns and its part of the footer.
+pub const ROW_BYTES: u64 = 2500;
 /// The version of the columns and of what they mean.
 pub const FORMAT_VERSION: u64 = 2;
 /// Who wrote a file: another program does not keep bytes where they are looked for.

@@ -61,7 +61,7 @@ pub fn write_tail<E: From<IoError>>(
         let source = io::Error::other(e.to_string());
         IoError::File { op: IoOp::Write, path: file.path().into(), offset: None, attempts: 1, source }
     };
-    let properties = WriterProperties::builder().set_dictionary_enabled(false).set_statistics_enabled(EnabledStatistics::Chunk).build();
+    let properties = WriterProperties::builder().set_dictionary_enabled(false).set_statistics_enabled(EnabledStatistics::None).build();
     let told = Arc::new(schema_of(told()));
     let mut writer = ArrowWriter::try_new(Vec::new(), told, Some(properties)).map_err(failed)?;
     let (mut groups, mut at, mut first) = (Vec::new(), end, 0);
@@ -170,16 +170,13 @@ fn group(descriptor: &SchemaDescPtr, pages: &[Page], told: &RowGroupMetaData, sh
         }
         let chunk = told.next().ok_or_else(|| ParquetError::General(format!("column {name} was not written")))?;
         // Of the whole schema, not of the part of it that the library wrote.
-        let mut moved = ColumnChunkMetaData::builder(column.clone())
+        let moved = ColumnChunkMetaData::builder(column.clone())
             .set_encodings_mask(*chunk.encodings_mask())
             .set_num_values(chunk.num_values())
             .set_compression_codec(chunk.compression_codec())
             .set_total_compressed_size(chunk.compressed_size())
             .set_total_uncompressed_size(chunk.uncompressed_size())
             .set_data_page_offset(chunk.data_page_offset() + shift);
-        if let Some(statistics) = chunk.statistics() {
-            moved = moved.set_statistics(statistics.clone());
-        }
         columns.push(moved.build()?);
     }
     let bytes = columns.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
