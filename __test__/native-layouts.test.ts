@@ -3,7 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
+  type ConfigurationError,
   compare,
+  DiffusionQuantConfig,
   exportModel,
   inspect,
   type Layout,
@@ -103,6 +105,45 @@ describe.each(['sdnq', 'compressed-tensors', 'gguf', 'parquet'] as const)('%s', 
       parameters: 2 * (256 * 256 + 256),
       components: [{ quantization: { method: layout } }],
     });
+  });
+});
+
+describe('ggufType', () => {
+  test.each([
+    ['Q2_K', 2, 'Q2_K'],
+    ['Q3_K_M', 2, 'Q3_K'],
+    ['Q5_K_S', 4, 'Q5_K'],
+    ['Q6_K', 4, 'Q6_K'],
+    ['Q8_0', 8, 'Q8_0'],
+  ] as const)('%s is a width and a type of blocks', async (ggufType, bitWidth, blockType) => {
+    const defaults = new DiffusionQuantConfig({ bitWidth });
+    const config = new DiffusionQuantConfig({ ggufType, protectBlocks: 'none' });
+    expect(config).toMatchObject({ ggufType, bitWidth, minAccuracy: defaults.minAccuracy });
+    const folder = tempDir();
+    const modelPath = writeModel(folder, ditTensors(2, 256));
+    const outputPath = path.join(folder, 'out');
+    const result = await quantizeDiffusionModel({ modelPath, outputPath, config, layout: 'gguf' });
+    expect(result).toMatchObject({ bitWidth, resolvedConfig: { ggufType, bitWidth }, warnings: [] });
+    expect(result.layers.map(({ scheme }) => scheme.blockType)).toEqual([blockType, blockType]);
+    const { layers } = await openQuantizedModel(outputPath);
+    expect(layers.map(({ shape, layout }) => [shape, layout])).toEqual([
+      [[256, 256], 'gguf'],
+      [[256, 256], 'gguf'],
+    ]);
+  });
+
+  test('is the stronger one beside a profile, and contradicts another width', async () => {
+    const edge = new DiffusionQuantConfig({ ggufType: 'Q6_K', deploymentProfile: 'edge' });
+    expect([edge.bitWidth, edge.groupSize]).toEqual([4, 64]);
+    const options = { modelPath: writeModel(tempDir(), ditTensors(1, 256)), outputPath: path.join(tempDir(), 'out') };
+    const refused = async (more: object) =>
+      ((await caught(() => quantizeDiffusionModel({ ...options, ...more }))) as ConfigurationError).issues;
+    expect(await refused({ layout: 'gguf', ggufType: 'Q6_K', bitWidth: 8 })).toMatchObject([
+      { path: 'bitWidth', expected: "4 or nothing with ggufType 'Q6_K'", received: '8 (number)' },
+    ]);
+    const only = "to be given only with layout 'gguf'";
+    for (const layout of ['sdnq', 'auto', undefined])
+      expect(await refused({ layout, ggufType: 'Q6_K' }), layout).toMatchObject([{ path: 'ggufType', expected: only }]);
   });
 });
 

@@ -96,6 +96,22 @@ describe('a list', () => {
     ]);
   });
 
+  test('the width that a kind of GGUF file stands for is that of all', async () => {
+    const { modelPath, outputPath } = bench();
+    const { outputs = [] } = await quantizeDiffusionModel({
+      modelPath,
+      outputPath,
+      layout: ['sdnq', 'gguf'],
+      config: { ggufType: 'Q3_K_M', protectBlocks: 'none', minAccuracy: 0 },
+    });
+    expect(outputs.map(({ resolvedConfig }) => [resolvedConfig.bitWidth, resolvedConfig.ggufType])).toEqual([
+      [2, undefined],
+      [2, 'Q3_K_M'],
+    ]);
+    const types = outputs.map(({ layers }) => new Set(layers.map(({ scheme }) => scheme.blockType)));
+    expect(types).toEqual([new Set([undefined]), new Set(['Q3_K'])]);
+  });
+
   test('what is joined and renamed for one is as it was in the other', async () => {
     const folder = tempDir();
     const outputPath = path.join(folder, 'out');
@@ -147,6 +163,7 @@ describe('refused', () => {
   test.each([
     [{ plainDtype: 'f16' }, 'plainDtype', "to be given only with layout 'plain'"],
     [{ ggufNames: 'original' }, 'ggufNames', "to be given only with layout 'gguf'"],
+    [{ ggufType: 'Q6_K' }, 'ggufType', "to be given only with layout 'gguf'"],
   ] as const)('%j without its layout in the list', async (more, at, expected) => {
     const { modelPath, outputPath } = bench();
     const layout = ['sdnq', 'parquet'] as const;

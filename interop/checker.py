@@ -3,9 +3,9 @@
 Importing the loaders takes most of a minute on a slow machine: one process serves a whole run.
 Requests, each with "id" and "check": "open" of "original", "sdnq", "plain", "samples"?, "predict"?; "evaluate" of "original", "quantized";
 "time_tables" of "original", "plain", "calibration"; "time_path" of "original", "computed", for which "time_path_cases" lists models and "time_path_make" makes "name" in "folder";
-"gguf" of "original", "folder", "plain"?; "gguf_diffusers" of "original", "folder"; "gguf_self_test" of "original", "folder", "kind";
-"compressed_tensors" and "compressed_tensors_self_test" of "original", "folder", "plain"; "compressed_tensors_same" of "first", "second";
-"compressed_tensors_make" of "folder";
+"gguf" of "original", "folder", "plain"?, "asked"?; "gguf_diffusers" of "original", "folder"; "gguf_self_test" of "original", "folder", "kind",
+"asked"?; "compressed_tensors" of "original", "folder", "plain", "zeros"?, "uniform"?; "compressed_tensors_self_test" of the first four;
+"compressed_tensors_same" of "first", "second"; "compressed_tensors_make" of "folder";
 "gguf_original" of "name", "original", "plain", "renamed", "bits"; "gguf_original_loader" of the first four and "predict";
 "gguf_original_self_test" of the first four and "kind"; "gguf_original_make" of "name", "folder"; "gguf_original_refused" of "what", "folder";
 "parquet" and "parquet_self_test" of "original", "folder", "opened", the former "calibrated"? too; "parquet_ways" of "original", "archive",
@@ -25,6 +25,7 @@ os.dup2(2, 1)
 import loading  # noqa: E402  sets the environment before torch is imported
 import comfyui_by_hand  # noqa: E402
 import comfyui_files  # noqa: E402
+import compressed_tensors_damaged  # noqa: E402
 import compressed_tensors_files  # noqa: E402
 import evaluate  # noqa: E402
 import gguf_files  # noqa: E402
@@ -38,7 +39,7 @@ import time_tables  # noqa: E402
 CHECKS = {"open": open_sdnq.check, "evaluate": evaluate.evaluate, "time_path": time_path.check, "time_path_cases": time_path.cases,
           "time_path_make": time_path.make, "time_tables": time_tables.check, "gguf": gguf_files.check,
           "gguf_diffusers": gguf_files.check_diffusers, "gguf_self_test": gguf_files.self_test,
-          "compressed_tensors": compressed_tensors_files.check, "compressed_tensors_self_test": compressed_tensors_files.self_test,
+          "compressed_tensors": compressed_tensors_files.check, "compressed_tensors_self_test": compressed_tensors_damaged.self_test,
           "compressed_tensors_same": compressed_tensors_files.same, "compressed_tensors_make": compressed_tensors_files.make_odd,
           "gguf_original": gguf_original.check, "gguf_original_loader": gguf_original.check_loader,
           "gguf_original_self_test": gguf_original.self_test, "gguf_original_make": gguf_original.make,

@@ -20,12 +20,25 @@ const CASES = [
   ['verses-dllm mixed widths', MIXED],
   ...BITS.map((bitWidth) => [`odd rows ${bitWidth} bits g32`, { bitWidth, groupSize: 32 }]),
 ];
+/** With zero points, which transformers opens by one scheme only: `uniform` has one for all modules. */
+const ZEROS = [
+  ...[4, 8].map((bitWidth) => [
+    `verses-dllm ${bitWidth} bits g64, one scheme`,
+    { bitWidth, groupSize: 64, layerBitWidths: { '*_proj': bitWidth } },
+    { uniform: true },
+  ]),
+  ...BITS.flatMap((bitWidth) =>
+    [32, 256].map((groupSize) => [`verses-dllm ${bitWidth} bits g${groupSize}`, { bitWidth, groupSize }]),
+  ),
+  ['verses-dllm mixed widths', MIXED],
+  ...BITS.map((bitWidth) => [`odd rows ${bitWidth} bits g32`, { bitWidth, groupSize: 32 }]),
+].map(([title, config, more]) => [`zero points ${title}`, { ...config, symmetric: false }, { zeros: true, ...more }]);
 const WAYS = BITS.map((bitWidth) => [`lossless verses-dllm ${bitWidth} bits g64`, { bitWidth, groupSize: 64 }]);
 
-const named = (cases) => cases.map(([title, config]) => [`compressed-tensors ${title}`, config]);
+const named = (cases) => cases.map(([title, ...rest]) => [`compressed-tensors ${title}`, ...rest]);
 
 export async function runCompressedTensors({ work, quantizeDiffusionModel, checker, report, wanted }) {
-  const { exportModel } = await import('../dist/index.js');
+  const { exportModel, openQuantizedModel } = await import('../dist/index.js');
   const root = join(work, 'compressed-tensors');
   let odd;
   /** Quantizes into `folder` and passes on what the check is asked about: the original, the folder, and what our decoder makes of it. */
@@ -43,13 +56,25 @@ export async function runCompressedTensors({ work, quantizeDiffusionModel, check
     return { original, folder, plain: `${folder}-plain` };
   };
   const run = async (cases, check) => {
-    for (const [title, config] of named(cases).filter(([name]) => wanted(name)))
-      await check(title, config).catch((error) => report(title, [error.message]));
+    for (const [title, config, more] of named(cases).filter(([name]) => wanted(name)))
+      await check(title, config, more).catch((error) => report(title, [error.message]));
   };
   try {
     await run(CASES, async (title, config) => {
       const r = await checker.ask('compressed_tensors', await write(title, 'compressed-tensors', config));
       report(title, r.problems, figures(r));
+    });
+    await run(ZEROS, async (title, config, more) => {
+      const files = await write(title, 'compressed-tensors', config);
+      const r = await checker.ask('compressed_tensors', { ...files, ...more });
+      const opened = await sameValues(openQuantizedModel, files);
+      report(title, [...r.problems, ...opened], figures(r, more.uniform));
+    });
+    await run([['self-test zero points', { ...MIXED, symmetric: false }]], async (title, config) => {
+      const files = await write(title, 'compressed-tensors', config);
+      const { unnoticed, damages } = await checker.ask('compressed_tensors_self_test', { ...files, zeros: true });
+      const missed = unnoticed.map((what) => `${what}: not noticed`);
+      report(title, missed, `${damages} kinds of damage are noticed`);
     });
     await run(WAYS, (title, config) => thereAndBack({ title, config, write, exportModel, checker, report }));
     await run([['self-test', MIXED]], async (title, config) => {
@@ -87,10 +112,27 @@ async function thereAndBack({ title, config, write, exportModel, checker, report
   report(title, [...problems, ...opened.problems], `${counts.join(' and ')} are bit-equal; ${figures(opened)}`);
 }
 
-function figures({ kinds, errors, logits, shards }) {
-  if (logits === null) return '';
+/** What openQuantizedModel makes of any rows against the values that numpy's were held against. */
+async function sameValues(openQuantizedModel, { folder, plain }) {
+  const [model, values] = [await openQuantizedModel(folder), await openQuantizedModel(plain)];
+  const problems = [];
+  for (const { name, shape, bits } of model.layers.filter(({ layout }) => layout !== null)) {
+    const [rows] = shape;
+    for (const part of [{}, { firstRow: 0, rows: 1 }, { firstRow: 1, rows: rows - 1 }, { firstRow: rows - 1, rows: 1 }]) {
+      const [got, want] = [await model.dequantize(name, part), await values.dequantize(name, part)];
+      if (got.length === 0 || Buffer.compare(Buffer.from(got.buffer), Buffer.from(want.buffer)) !== 0)
+        problems.push(`${name}: openQuantizedModel has other values of ${JSON.stringify(part)} at ${bits} bits`);
+    }
+  }
+  return problems;
+}
+
+function figures({ kinds, errors, logits, shards }, dequantized = false) {
   const modules = kinds.map(([bits, group, count]) => `${count} of ${bits} bits g${group}`).join(', ');
   const error = Object.entries(errors).map(([bits, [worst]]) => `${worst.toPrecision(3)} at ${bits} bits`);
   const files = shards === 1 ? 'one file' : `${shards} shards`;
-  return `${files}, ${modules}; error ${error.join(', ')}; logits ${logits === 0 ? 'equal' : `within ${logits.toExponential(1)}`}`;
+  const figures = `${files}, ${modules}; error ${error.join(', ')}`;
+  if (logits === null) return figures;
+  const within = logits === 0 ? 'equal' : `within ${logits.toExponential(1)}`;
+  return `${figures}; ${dequantized ? 'values of transformers' : 'logits'} ${within}`;
 }

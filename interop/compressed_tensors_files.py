@@ -5,7 +5,8 @@
    folder (`plain`) and near the original. Everything else is the original's, bit for bit.
 3. Each quantized module is a target of exactly one group, with the width and the group size of its tensors; `ignore` has every nn.Linear that
    stays in float, and nothing that is quantized.
-4. AutoModelForCausalLM opens it without missing or unexpected keys, decompresses to the same weights and computes the same logits.
+4. AutoModelForCausalLM opens it without missing or unexpected keys, decompresses to the same weights and computes the same logits. Where
+   there are zero points, it opens it with CompressedTensorsConfig(dequantize=True) alone, which rounds to the type of the scales.
 5. Two folders that are to be the same after a way there and back are so, tensor by tensor.
 
 The name is not that of the package: beside checker.py it would be imported in its place.
@@ -17,7 +18,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 
 import numpy as np
 import torch
@@ -33,9 +33,12 @@ LOGIT_TOLERANCE = 1e-4
 # that (measured: 1.7) of any run of weights with one scale.
 MOST_ERROR = {2: 0.49, 4: 0.127, 8: 0.0076}
 GROUP_FACTOR = 2
+# transformers decodes zero points in the type of the scales: a value is rounded to BF16, the widest step of those.
+SCALES_ROUND = 2.0**-8
 PARTS = {"packed": (torch.int32,), "scale": (torch.float16, torch.bfloat16, torch.float32), "shape": (torch.int64,)}
+ZEROS = "zero_point"
 
-Layer = collections.namedtuple("Layer", "bits group channels values")
+Layer = collections.namedtuple("Layer", "bits group channels symmetric values")
 
 
 class Folder:
@@ -116,8 +119,22 @@ def read_layer(module, tensors, weight, problems):
     if stray:
         problems.append(f"{module}.weight_packed: bits after a row's last code")
     scales = scale.float().numpy()
-    values = codes.reshape(*scales.shape, -1).astype(np.float32) * scales[:, :, None]
-    return Layer(bits, channels // scale.shape[1], channels, values.reshape(out, channels))
+    packed_zeros = tensors.get(f"{module}.weight_{ZEROS}")
+    zeros = 0 if packed_zeros is None else read_zeros(module, packed_zeros, bits, scale.shape, problems)
+    values = (codes.reshape(*scales.shape, -1) - zeros).astype(np.float32) * scales[:, :, None]
+    return Layer(bits, channels // scale.shape[1], channels, packed_zeros is None, values.reshape(out, channels))
+
+
+def read_zeros(module, packed, bits, shape, problems):
+    """Zero points `[out, groups, 1]`: of each group a stream over the rows, whose words stand below one another."""
+    out, groups = shape
+    if packed.dtype != torch.int32 or tuple(packed.shape) != (-(-out * bits // 32), groups):
+        problems.append(f"{module}.weight_{ZEROS}: {packed.dtype} {tuple(packed.shape)} for {(out, groups)} of {bits} bits")
+        return 0
+    zeros, stray = unpack(np.ascontiguousarray(packed.numpy().T), bits, out)
+    if stray:
+        problems.append(f"{module}.weight_{ZEROS}: bits after the last row's")
+    return zeros.T[:, :, None]
 
 
 def check_error(module, layer, want, problems):
@@ -134,7 +151,7 @@ def check_error(module, layer, want, problems):
 def check_tensors(tensors, original, plain, problems):
     """({module: Layer}, {bits: (largest error of a tensor, of a group)})."""
     layers, errors = {}, {}
-    ours = {f"{m}.weight_{part}" for m in (n.removesuffix(".weight") for n in original) for part in PARTS}
+    ours = {f"{m}.weight_{part}" for m in (n.removesuffix(".weight") for n in original) for part in (*PARTS, ZEROS)}
     problems += [f"{name}: neither the original's nor part of a quantized weight" for name in sorted(set(tensors) - set(original) - ours)]
     for name, want in original.items():
         module, decoded = name.removesuffix(".weight"), plain.get(name)
@@ -175,8 +192,8 @@ def check_config(config, layers, linear, original, problems):
             continue
         weights = found["config_groups"][targets[module][0]]["weights"]
         got = tuple(weights.get(key) for key in ("num_bits", "group_size", "strategy", "type", "symmetric"))
-        grouped = (layer.bits, layer.group, "group", "int", True)
-        whole = (layer.bits, None, "channel", "int", True)
+        grouped = (layer.bits, layer.group, "group", "int", layer.symmetric)
+        whole = (layer.bits, None, "channel", "int", layer.symmetric)
         if got != grouped and (layer.group != layer.channels or got != whole):
             problems.append(f"config: {module} is {got}, its tensors are {grouped}")
     ignore = found.get("ignore", [])
@@ -190,7 +207,7 @@ def check_manifest(folder, layers, problems):
     problems += [f"{name}: the manifest and the tensors disagree whether it is quantized" for name in sorted(set(rows) ^ set(layers))]
     for name in set(rows) & set(layers):
         scheme = rows[name]["scheme"]
-        got, want = (layers[name].bits, layers[name].group, True), (scheme["bits"], scheme["storedGroupSize"], scheme["symmetric"])
+        got, want = (layers[name].bits, layers[name].group, layers[name].symmetric), (scheme["bits"], scheme["storedGroupSize"], scheme["symmetric"])
         if got != want:
             problems.append(f"{name}: bits, group and symmetry are {got}, the manifest says {want}")
 
@@ -255,13 +272,64 @@ def check_transformers(original, folder, plain, layers, problems):
     return off
 
 
-def check(original, folder, plain):
+def check_library(read, layers, problems):
+    """What compressed-tensors itself makes of each module, by the scheme that the configuration has for it."""
+    from compressed_tensors.compressors import PackedQuantizationCompressor
+    from compressed_tensors.quantization import QuantizationScheme
+    tensors, groups = read.tensors(), read.said("config_groups").values()
+    for module, layer in layers.items():
+        scheme = next((QuantizationScheme(**group) for group in groups if module in group["targets"]), None)
+        parts = {f"weight_{part}": t for part in (*PARTS, ZEROS) if (t := tensors.get(f"{module}.weight_{part}")) is not None}
+        parts["weight_scale"] = parts["weight_scale"].float()  # its result has the type of the scales
+        try:
+            got = PackedQuantizationCompressor.decompress(parts, scheme)["weight"].numpy()
+        except Exception as error:  # whatever it stumbles over, it is the folder that cannot be decoded
+            problems.append(f"{module}: compressed-tensors refuses it: {type(error).__name__}: {error}"[:300])
+            continue
+        if got.shape != layer.values.shape or not np.array_equal(got, layer.values):
+            problems.append(f"{module}: compressed-tensors makes other values of it")
+
+
+def check_dequantized(folder, plain, layers, problems):
+    """The largest difference of a weight, of its own size, as transformers decodes all of them by one scheme in the type of the scales."""
+    import transformers
+    one = transformers.CompressedTensorsConfig(dequantize=True)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, quantization_config=one, output_loading_info=True)
+        ask(model.eval())
+    except Exception as error:  # likewise
+        problems.append(f"transformers refuses the folder: {type(error).__name__}: {error}"[:300])
+        return None
+    wrong = {kind: sorted(map(str, names)) for kind, names in info.items() if names}
+    problems += [f"transformers: {kind} {names[:3]} ({len(names)})" for kind, names in wrong.items()]
+    state, most = model.state_dict(), 0.0
+    for name, want in loading.tensors_of(plain).items():
+        got, rounds = state.get(name), name.removesuffix(".weight") in layers
+        if got is None or got.shape != want.shape:
+            problems.append(f"{name}: {'missing' if got is None else tuple(got.shape)} for transformers")
+            continue
+        off = ((got.float() - want.float()).abs() / want.float().abs().clamp_min(1e-30)).max().item()
+        most = max(most, off)
+        if not off <= (SCALES_ROUND if rounds else 0):
+            problems.append(f"{name}: off by {off:.2e} of a value for transformers")
+    return most
+
+
+def check(original, folder, plain, zeros=False, uniform=False):
+    """`zeros`: there must be zero points, else there must be none; `uniform`: all modules have one scheme."""
     problems, read = [], Folder(folder)
     check_index(read, problems)
     layers, errors = check_tensors(read.tensors(), weights_of(original), loading.tensors_of(plain), problems)
+    problems += [f"{module}: {'no ' * zeros}zero points" for module, layer in layers.items() if layer.symmetric == zeros]
     check_config(read.config, layers, linears(original), weights_of(original), problems)
     check_manifest(folder, layers, problems)
-    logits = check_transformers(original, folder, plain, layers, problems)
+    check_library(read, layers, problems)
+    if zeros:
+        logits = check_dequantized(folder, plain, layers, problems) if uniform else None
+    else:
+        logits = check_transformers(original, folder, plain, layers, problems)
     kinds = collections.Counter((layer.bits, layer.group) for layer in layers.values())
     return {"problems": problems, "kinds": [[*kind, count] for kind, count in sorted(kinds.items())], "errors": errors, "logits": logits,
             "shards": len(read.shards)}
@@ -299,101 +367,3 @@ def make_odd(folder):
     config = transformers.LlamaConfig(**sizes, max_position_embeddings=64, tie_word_embeddings=False)
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
     return folder
-
-
-MODULE, OTHER = "model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.v_proj"
-
-
-def edit(name, change, at=...):
-    """Replaces a tensor, or what stands at one place of it, by what `change` makes of a copy."""
-    def apply(folder):
-        shard = folder.shard_of(name)
-        copy = shard[name].clone()
-        if at is ...:
-            copy = change(copy).contiguous()
-        else:
-            copy[at] = change(copy[at])
-        shard[name] = copy
-    return apply
-
-
-def exchange(folder):
-    """Two modules of one shape and scheme change places."""
-    for part in PARTS:
-        x, y = (f"{name}.weight_{part}" for name in (MODULE, OTHER))
-        a, b = folder.shard_of(x), folder.shard_of(y)
-        a[x], b[y] = b[y], a[x]
-
-
-def in_group(folder):
-    """The group that MODULE is in, and the other one."""
-    return sorted(folder.said("config_groups").values(), key=lambda group: MODULE not in group["targets"])
-
-
-def move(to_other, stay):
-    def apply(folder):
-        own, other = in_group(folder)
-        if not stay:
-            own["targets"].remove(MODULE)
-        if to_other:
-            other["targets"].append(MODULE)
-    return apply
-
-
-PACKED, SCALE, SHAPE = (f"{MODULE}.weight_{part}" for part in PARTS)
-NORM = "model.norm.weight"
-NUMPY, OPENED, NOT_ITS_GROUP = "numpy's values", "its values for transformers", "its tensors are (4, 64, 'group'"
-LOWEST_BIT = edit(PACKED, lambda word: word ^ 1 << 8, (3, 2))
-# What is done to a folder, and words that must all be among what the check reports: damage that a loader can see must be seen through it too.
-DAMAGE = {
-    "the lowest bit of a code flipped": (LOWEST_BIT, (NUMPY, OPENED)),
-    "the highest bit of a code flipped": (edit(PACKED, lambda word: word ^ 1 << 11, (3, 2)), (NUMPY, OPENED, "logits: off", "of one group")),
-    "one scale changed": (edit(SCALE, lambda s: s * 1.25, (3, 1)), (NUMPY, OPENED, "logits: off")),
-    "the scales of a column negated": (edit(SCALE, lambda s: -s, (slice(None), 1)), (NUMPY, OPENED, "logits: off", "relative error")),
-    "the words of two rows swapped": (edit(PACKED, lambda w: w[[1, 0, *range(2, len(w))]]), (NUMPY, OPENED, "logits: off", "relative error")),
-    "bytes of words reversed": (edit(PACKED, lambda w: torch.from_numpy(w.numpy().byteswap())), (NUMPY, OPENED, "logits: off", "relative error")),
-    "a word a row too few": (edit(PACKED, lambda w: w[:, 1:]), ("is no width of", "transformers")),
-    "two modules exchanged": (exchange, (NUMPY, OPENED, "logits: off", "relative error")),
-    "weight_shape changed": (edit(SHAPE, lambda s: s - torch.tensor([0, 64])), ("weight_shape: [256, 192]", "transformers")),
-    "weight_shape as I32": (edit(SHAPE, lambda s: s.int()), ("weight_shape: torch.int32",)),
-    "scales missing": (lambda f: f.shard_of(PACKED).pop(SCALE), ("weight_scale: missing", "is in no shard", "missing_keys")),
-    "a tensor too many": (lambda f: f.shard_of(PACKED).update({"stray": torch.ones(2)}), ("neither the original's", "unexpected_keys")),
-    "a norm changed by one unit": (edit(NORM, lambda w: (w.view(torch.int16) + 1).view(w.dtype)), ("not the original's", OPENED)),
-    "another group_size": (lambda f: in_group(f)[0]["weights"].update(group_size=32), (NOT_ITS_GROUP, "transformers")),
-    "another num_bits": (lambda f: in_group(f)[0]["weights"].update(num_bits=8), (NOT_ITS_GROUP, "transformers")),
-    "strategy channel": (lambda f: in_group(f)[0]["weights"].update(strategy="channel", group_size=None), (NOT_ITS_GROUP, "transformers")),
-    "a module missing in targets": (move(False, False), ("is in 0 targets", "unexpected_keys")),
-    "a module in two groups": (move(True, True), ("is in 2 targets",)),
-    "a module in the other group": (move(True, False), (NOT_ITS_GROUP, "transformers")),
-    "a target that is no module": (lambda f: in_group(f)[1]["targets"].append("model.layers.9"), ("target model.layers.9 is not quantized",)),
-    "a Linear missing in ignore": (lambda f: f.said("ignore").remove("lm_head"), ("lm_head stays in float",)),
-    "a quantized module in ignore": (lambda f: f.said("ignore").append(MODULE), ("is quantized and ignored", "unexpected_keys")),
-    "a tensor missing in the index": (lambda f: f.named.pop(PACKED), (f"index: {PACKED} is in model-",)),
-    "another shard in the index": (lambda f: f.named.update({PACKED: f.named["lm_head.weight"]}), (f"index: {PACKED} is in model-",)),
-    "a tensor too many in the index": (lambda f: f.named.update(stray=f.named[PACKED]), ("index: stray is in no shard",)),
-    "a tensor in two shards": (lambda f: f.shard_of(PACKED).update({NORM: f.shard_of(NORM)[NORM].clone()}), (f"{NORM}: in 2 shards", "total_size")),
-}
-# The same for `same`.
-CHANGED = {
-    "the lowest bit of a code flipped": (LOWEST_BIT, ("changed on the way",)),
-    "scales of another type with the same values": (edit(SCALE, torch.Tensor.float), ("changed on the way",)),
-    "a tensor missing": (lambda f: f.shard_of(PACKED).pop(PACKED), ("of both folders",)),
-    "another num_bits": (lambda f: in_group(f)[0]["weights"].update(num_bits=8), ("config.json: changed",)),
-}
-
-
-def self_test(original, folder, plain):
-    """Writes the folder as it is, then in one damaged way after another; names what is not reported, or not by its words."""
-    missed = []
-    checks = [(DAMAGE, lambda path: check(original, path, plain)), (CHANGED, lambda path: same(folder, path))]
-    with tempfile.TemporaryDirectory(prefix="aq-compressed-") as work:
-        for damages, ask_check in checks:
-            for number, (what, (change, words)) in enumerate({"nothing": (lambda _: None, ()), **damages}.items()):
-                copy, path = Folder(folder), os.path.join(work, f"{len(damages)}-{number}")
-                change(copy)
-                copy.write(path)
-                problems = ask_check(path)["problems"]
-                if not words and problems:
-                    missed.append(f"an undamaged folder fails, {problems[0]}")
-                missed += [f"{what} ({word!r} is not in {problems[:4]})" for word in words if not any(word in p for p in problems)]
-    return {"unnoticed": missed, "damages": len(DAMAGE) + len(CHANGED)}

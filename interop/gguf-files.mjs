@@ -6,6 +6,13 @@ import { gguf } from '@huggingface/gguf';
 import { makeFluxLike, TRAINED } from './models.mjs';
 
 const BITS = [2, 4, 8];
+/** Kinds of files by name, each of a model. */
+const TYPES = {
+  'verses-dllm': ['Q3_K_M', 'Q4_0'],
+  'digits-dit': ['Q5_0'],
+  'digits-unet': ['Q5_1'],
+  'flux-like': ['Q5_K_M', 'Q6_K'],
+};
 /** The file of the component, in the output folder. */
 const FILE = {
   'digits-dit': 'transformer/diffusion_pytorch_model.gguf',
@@ -15,18 +22,19 @@ const FILE = {
 };
 /** What is damaged, at 4 bits: the text model has an embedding and most of the types, the UNet has convolutions. */
 const DAMAGES = { 'verses-dllm': 'file', 'digits-unet': 'convolution', 'flux-like': 'diffusers' };
-const DAMAGED_BITS = 4;
+const DAMAGED = '4 bits';
+const DAMAGED_TYPE = 'Q3_K_M';
 
 const exp = (x) => x.toExponential(1);
 /** The titles of a file's checks, those that are wanted. */
-function titlesOf(model, bits, wanted) {
-  const of = (reader) => `gguf ${reader}${model} ${bits} bits`;
-  const damaged = bits === DAMAGED_BITS && model in DAMAGES;
+function titlesOf(model, what, wanted) {
+  const of = (reader) => `gguf ${reader}${model} ${what}`;
+  const damaged = what === DAMAGED && model in DAMAGES;
   const titles = {
     file: of(''),
     header: of('header '),
     diffusers: model === 'flux-like' && of('diffusers '),
-    damaged: damaged && `self-test ${of('')}`,
+    damaged: (damaged || what === DAMAGED_TYPE) && `self-test ${of('')}`,
     damagedHeader: damaged && DAMAGES[model] === 'file' && `self-test ${of('header ')}`,
   };
   return Object.fromEntries(Object.entries(titles).filter(([, title]) => title && wanted(title)));
@@ -36,19 +44,22 @@ function titlesOf(model, bits, wanted) {
 export async function runGgufFiles({ work, quantizeDiffusionModel, python, checker, report, wanted }) {
   const { exportModel } = await import('../dist/index.js');
   for (const model of Object.keys(FILE)) {
-    const chosen = BITS.map((bits) => [bits, titlesOf(model, bits, wanted)]).filter(
-      ([, t]) => Object.keys(t).length > 0,
-    );
+    const widths = BITS.map((bitWidth) => [`${bitWidth} bits`, { bitWidth }]);
+    const kinds = TYPES[model].map((ggufType) => [ggufType, { ggufType }]);
+    const chosen = [...widths, ...kinds]
+      .map(([what, config]) => [what, config, titlesOf(model, what, wanted)])
+      .filter(([, , titles]) => Object.keys(titles).length > 0);
     if (chosen.length === 0) continue;
     const original = TRAINED[model] ?? (await makeFluxLike(python, join(work, 'gguf-flux-like')));
-    for (const [bits, titles] of chosen) {
-      const folder = join(work, `gguf-${model}-${bits}`);
+    for (const [what, given, titles] of chosen) {
+      const folder = join(work, `gguf-${model}-${what.replace(' ', '-')}`);
       const plain = exportModel && `${folder}-plain`;
       try {
-        const config = { bitWidth: bits, minAccuracy: 0 };
+        const config = { ...given, minAccuracy: 0 };
         await quantizeDiffusionModel({ modelPath: original, outputPath: folder, layout: 'gguf', config });
         if (exportModel) await exportModel({ from: folder, to: plain, layout: 'plain', plainDtype: 'f32' });
-        await checkFolder({ model, original, folder, plain, titles, checker, report });
+        const asked = given.ggufType && { asked: given.ggufType };
+        await checkFolder({ model, original, folder, plain, asked, titles, checker, report });
       } catch (error) {
         report(Object.values(titles)[0], [error.message]);
       } finally {
@@ -58,8 +69,8 @@ export async function runGgufFiles({ work, quantizeDiffusionModel, python, check
   }
 }
 
-async function checkFolder({ model, original, folder, plain, titles, checker, report }) {
-  const r = await checker.ask('gguf', { original, folder, plain });
+async function checkFolder({ model, original, folder, plain, asked, titles, checker, report }) {
+  const r = await checker.ask('gguf', { original, folder, plain, ...asked });
   if (titles.file) report(titles.file, r.problems, `${types(r.types)}; ${own(r.own)}`);
   const seen = await gguf(join(folder, FILE[model]), { allowLocalFile: true });
   if (titles.header) report(titles.header, compareHeaders(seen, r.header), `${seen.tensorInfos.length} tensors`);
@@ -68,7 +79,8 @@ async function checkFolder({ model, original, folder, plain, titles, checker, re
     report(titles.diffusers, d.problems, d.blocks === undefined ? '' : differences(d));
   }
   if (titles.damaged) {
-    const { unnoticed, damages } = await checker.ask('gguf_self_test', { original, folder, kind: DAMAGES[model] });
+    const kind = asked ? 'kind' : DAMAGES[model];
+    const { unnoticed, damages } = await checker.ask('gguf_self_test', { original, folder, kind, ...asked });
     reportDamages(report, titles.damaged, unnoticed, damages);
   }
   if (titles.damagedHeader) {

@@ -32,6 +32,7 @@ const CASES = [
     LOADED.map((name) => [`from_single_file ${name} ${bitWidth} bits`, 'loader', name, { bitWidth }]),
   ),
   ['self-test file', 'self-test', FLUX, MIXED[FLUX], 'file'],
+  ['self-test shapes', 'self-test', 'sd1', { bitWidth: 4 }, 'shapes'],
   ['self-test from_single_file', 'self-test', FLUX, { bitWidth: 4 }, 'loader'],
 ];
 /** Models that get no original names: [what it is, as gguf_original.py has it; the class of the error; title]. */
@@ -143,6 +144,7 @@ function figures(r, shards) {
     kinds.join(', '),
     `${r.same} tensors bit-equal to those under diffusers' names, ${r.joined} joined`,
   ];
+  if (r.reshaped > 0) parts.push(`${r.reshaped} convolutions in blocks`);
   if (r.apart > 0) parts.push(`${r.apart} within the error of another type`);
   if (r.leftOut > 0) parts.push(`${r.leftOut} left out`);
   parts.push(`longest name ${r.longest} bytes`);

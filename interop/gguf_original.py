@@ -1,14 +1,16 @@
 """GGUF files with the names of original checkpoints, against the same model's file with the names of diffusers.
 
-1. What gguf-py makes of the blocks goes through the converter that diffusers has for original checkpoints. Out of it must come every
+1. A convolution of a UNet stands in rows of 256 weights, and a key, an INT32 array as ComfyUI-GGUF reads it, has its shape.
+2. What gguf-py makes of the blocks goes through the converter that diffusers has for original checkpoints. Out of it must come every
    tensor of the other file, bit for bit. A joined tensor has the widest of the types that its members have in the other file; a member of
    which that is not the type, and every tensor once more, is held against the original's weights, within the error of the type.
-2. general.architecture, and the names by which readers tell what a file holds; their lengths; no tensor that the converter drops.
-3. from_single_file, which converts on its own, must make the same parameters of both files, and models that predict the same.
-4. Each of `DAMAGES` and `LOADER_DAMAGES` must be noticed.
+3. general.architecture, and the names by which readers tell what a file holds; their lengths; no tensor that the converter drops.
+4. from_single_file, which converts on its own, must make the same parameters of both files, and models that predict the same.
+5. Each of `DAMAGES`, `SHAPE_DAMAGES` and `LOADER_DAMAGES` must be noticed.
 """
 import collections
 import contextlib
+import math
 import os
 import sys
 import types
@@ -23,10 +25,13 @@ import loading
 import original_names
 from families import FAMILIES
 from gguf_files import Parts, check_error, check_keys, check_places, file_of, is_block, unhandled, unnoticed, values_of
+from open_sdnq import manifest_layers
 from original_names import SINGLE_FILE_LOADABLE_CLASSES
 
 # ggml keeps 64 bytes for a name, its end included; ComfyUI-GGUF and stable-diffusion.cpp are built with 128.
 PLAIN_GGML, MOST_BYTES = 63, 127
+# Keys with the shapes of what stands in other rows than its own; architectures that have such; the length of their rows.
+SHAPE, RESHAPED, ROW = "comfy.gguf.orig_shape.", {"sd1", "sdxl"}, 256
 # What the rows of a model must come to at a width, so that both 256 and 32 are met.
 TYPES = {4: {"Q4_K", "Q4_1"}, 8: {"Q8_0"}}
 
@@ -93,12 +98,33 @@ def make_refused(what, folder):
 
 
 class File:
-    """Values and types by name, and the reader itself."""
+    """Values, in the shape that a key has for them, and types by name, and the reader itself."""
 
     def __init__(self, path):
         self.path, self.reader = path, gguf.GGUFReader(path)
         self.values = {t.name: torch.from_numpy(values_of(t)) for t in self.reader.tensors}
         self.kinds = {t.name: t.tensor_type for t in self.reader.tensors}
+        self.stored = {name: tuple(values.shape) for name, values in self.values.items()}
+        keys = {name.removeprefix(SHAPE): field for name, field in self.reader.fields.items() if name.startswith(SHAPE)}
+        self.types = {name: [kind.name for kind in field.types] for name, field in keys.items()}
+        self.shapes = {name: tuple(field.contents()) for name, field in keys.items()}
+        for name, shape in self.shapes.items():
+            if name in self.values and math.prod(shape) == self.values[name].numel():
+                self.values[name] = self.values[name].reshape(shape)
+
+    def check_shapes(self, architecture, problems):
+        """Keys of shapes, and the rows that stand for them."""
+        for name, shape in self.shapes.items():
+            stored = self.stored.get(name)
+            if architecture not in RESHAPED or stored is None:
+                problems.append(f"{SHAPE}{name}: of {architecture}, where there is {stored or 'no such tensor'}")
+                continue
+            if self.types[name] != ["ARRAY", "INT32"]:
+                problems.append(f"{SHAPE}{name}: {self.types[name]} instead of an INT32 array")
+            if len(shape) != 4 or stored != (math.prod(shape) // ROW, ROW) or not is_block(types.SimpleNamespace(tensor_type=self.kinds[name])):
+                problems.append(f"{SHAPE}{name}: {shape}, stored are {self.kinds[name].name} {stored}")
+        if architecture in RESHAPED and not self.shapes:
+            problems.append("no convolution has blocks")
 
 
 def width(kind):
@@ -110,7 +136,8 @@ def width(kind):
 class Model:
     """What a file is held against: the original, and the file with the names of diffusers."""
 
-    def __init__(self, name, original, plain):
+    def __init__(self, name, original, plain, renamed):
+        self.layers = manifest_layers(renamed)
         self.architecture, _, _, *ignored = original_names.CASES[name]
         self.left_out = set((ignored or [[]])[0])
         self.original, self.plain = original, File(file_of(plain))
@@ -130,7 +157,10 @@ class Model:
         return found
 
     def wrong_type(self, name, of, origins, file):
-        """Why the type is not the one it must have; members of a joined tensor share the widest."""
+        """Why the type is not the one it must have; members of a joined tensor share the widest. Convolutions are floats in the other file."""
+        if of in file.shapes:
+            stated = self.layers.get(name.removesuffix(".weight"), {}).get("scheme", {}).get("blockType")
+            return None if file.kinds[of].name == stated else f"{name}: {file.kinds[of].name}, the manifest says {stated}"
         members = [n for n, other in origins.items() if other == of and n in self.plain.kinds]
         widest = max((self.plain.kinds[n] for n in members), key=width)
         if file.kinds[of] != widest:
@@ -141,6 +171,7 @@ class Model:
         file, problems = File(path), []
         check_keys(file.reader, problems)
         check_places(file.reader, problems)
+        file.check_shapes(self.architecture, problems)
         stated = file.reader.fields["general.architecture"].contents()
         if stated != self.architecture:
             problems.append(f"general.architecture: {stated} instead of {self.architecture}")
@@ -156,7 +187,7 @@ class Model:
 
     def compare(self, file, problems):
         """Counts tensors of one type in both files, which must be equal, and those of two."""
-        counts = {"same": 0, "apart": 0, "joined": 0}
+        counts = {"same": 0, "apart": 0, "joined": 0, "reshaped": 0}
         try:
             origins, got = self.origins(file, problems), original_names.converted(self.config, file.values)
         except (IndexError, KeyError, RuntimeError) as error:  # converters fail so where names or shapes are not theirs
@@ -172,7 +203,10 @@ class Model:
             if want.shape != got[name].shape:
                 problems.append(f"{name}: shape {tuple(got[name].shape)}, the original's is {tuple(want.shape)}")
                 continue
-            counts["same" if kind == self.plain.kinds[name] else "apart"] += 1
+            reshaped = origins[name] in file.shapes
+            counts["reshaped" if reshaped else "same" if kind == self.plain.kinds[name] else "apart"] += 1
+            if self.architecture in RESHAPED and want.dim() == 4 and not want.numel() % ROW and not reshaped:
+                problems.append(f"{name}: its shape is in no key, though its {want.numel()} weights fill blocks")
             problems += filter(None, [self.wrong_type(name, origins[name], origins, file)])
             if kind == self.plain.kinds[name] and not torch.equal(got[name], self.plain.values[name]):
                 problems.append(f"{name}: not the tensor of the file with diffusers' names")
@@ -228,11 +262,11 @@ class Model:
 
 
 def check(name, original, plain, renamed, bits):
-    return Model(name, original, plain).judge(file_of(renamed), bits)
+    return Model(name, original, plain, renamed).judge(file_of(renamed), bits)
 
 
 def check_loader(name, original, plain, renamed, predict):
-    return Model(name, original, plain).judge_loader(file_of(renamed), predict)
+    return Model(name, original, plain, renamed).judge_loader(file_of(renamed), predict)
 
 
 def moved(name, order):
@@ -291,10 +325,32 @@ LOADER_DAMAGES = {
     "another type": (retyped(f"{TXT}.qkv.weight", Kind.Q8_0), "Q8_0 for diffusers"),
 }
 
+CONV = "input_blocks.1.0.in_layers.2.weight"
+CONV_KEY, INT32 = SHAPE + CONV, (gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.INT32)
+
+
+def restated(change, kind=INT32):
+    """Changes what the key says of CONV."""
+    return lambda p: p.keys.update({CONV_KEY: (change(p.keys[CONV_KEY][0]), *kind)})
+
+
+# The same for sd1.
+SHAPE_DAMAGES = {
+    "a shape missing": (lambda p: p.keys.pop(CONV_KEY), "down_blocks.0.resnets.0.conv1.weight: shape"),
+    "all shapes missing": (lambda p: [p.keys.pop(key) for key in list(p.keys) if key.startswith(SHAPE)], "no convolution has blocks"),
+    "a shape reversed": (restated(lambda shape: shape[::-1]), "down_blocks.0.resnets.0.conv1.weight: shape"),
+    "a shape of unsigned numbers": (restated(list, (INT32[0], gguf.GGUFValueType.UINT32)), "'UINT32'] instead of an INT32 array"),
+    "a shape of other weights": (restated(lambda shape: [2 * shape[0], *shape[1:]]), f"{CONV_KEY}: (64,"),
+    "a shape of no tensor": (lambda p: p.keys.update({f"{SHAPE}stray": ([2, 2, 8, 8], *INT32)}), "where there is no such tensor"),
+    "halves of a convolution exchanged": (moved(CONV, (1, 0)), "conv1.weight: relative error"),
+    "another type than the manifest's": (retyped(CONV, Kind.Q4_1), "Q4_1, the manifest says Q8_0"),
+}
+
 
 def self_test(name, original, plain, renamed, kind):
-    """`kind` is file, of files with mixed widths, or loader, of files in which no type differs."""
-    model = Model(name, original, plain)
+    """`kind` is file, of files with mixed widths, shapes, of a UNet, or loader, of files in which no type differs."""
+    model = Model(name, original, plain, renamed)
     if kind == "loader":
         return unnoticed(file_of(renamed), LOADER_DAMAGES, lambda path: model.judge_loader(path, True)["problems"])
-    return unnoticed(file_of(renamed), DAMAGES, lambda path: model.judge(path, 4)["problems"])
+    damages = {"file": DAMAGES, "shapes": SHAPE_DAMAGES}[kind]
+    return unnoticed(file_of(renamed), damages, lambda path: model.judge(path, 4)["problems"])

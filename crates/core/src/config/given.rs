@@ -216,6 +216,8 @@ impl GivenConfig {
             list.push(("enableSpatial", "nothing is rotated at 8 bits"));
         }
         if self.layout() == Some(Layout::CompressedTensors) {
+            let zeros = self.symmetric == Some(false) && self.method == Some(MethodChoice::Gptq);
+            list.extend(zeros.then_some(("method", "zero points are searched by mse")));
             list.extend(
                 (self.enable_spatial == Some(true)).then_some(("enableSpatial", "no reader of compressed-tensors undoes a rotation")),
             );

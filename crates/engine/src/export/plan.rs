@@ -154,6 +154,9 @@ impl Target<'_> {
             return Ok(LayerSpec { dtype, ..coded.spec.clone() });
         }
         let (from, wanted) = (coded.spec.scheme, &coded.spec);
+        if from.blocks.is_some() && self.layout.holds_blocks() {
+            return Ok(wanted.clone());
+        }
         let group_size = if self.layout.one_group_size() && from.blocks.is_none() { group_size } else { from.group_size };
         let fitted = self.layout.fit(&wanted.with_scheme(Scheme { group_size, ..from }))?;
         let to = fitted.scheme;

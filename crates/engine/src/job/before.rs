@@ -140,8 +140,8 @@ pub fn warnings(disk: &Disk, given: &GivenConfig, source: &Source) -> Result<Vec
         .collect();
     if given.layout() == Some(Layout::CompressedTensors) && given.symmetric == Some(false) {
         let message =
-            "Zero points were asked for: vLLM opens them, transformers only with CompressedTensorsConfig(dequantize=True), which \
-                       rounds to the type of the scales."
+            "Zero points were asked for: vLLM opens them, transformers only with CompressedTensorsConfig(dequantize=True), and that \
+                       rightly only where all layers have one width."
                 .into();
         list.push(Warning { code: "AQ_WARN_ZERO_POINTS", message, details: json!({"layout": "compressed-tensors"}) });
     }

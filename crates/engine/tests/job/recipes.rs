@@ -45,6 +45,14 @@ fn kinds_of_files_by_name() {
         let file = Shard::open(&Disk::default(), &bench.out(name).join(GGUF), None).expect("the file can be read");
         assert_eq!(file.header.keys.as_ref().and_then(|k| k.number("general.file_type")), Some(number), "{name}");
     }
+    // A wider layer has no fewer bits than it had.
+    let widths = json!({"*.attn.to_v": 4, "*.attn.to_q": 4});
+    let wider = bench.run("wider", &json!({"layout": "gguf", "ggufType": "Q3_K_M", "layerBitWidths": widths})).expect("the job succeeds");
+    let kind = |module: &str| layer(&wider, &format!("transformer_blocks.1.attn.{module}")).scheme.block_type;
+    assert_eq!(["to_v", "to_q"].map(kind), [Some(Q5K), Some(Q4K)]);
+    // Blocks go to another GGUF file as they are.
+    super::export::run(&bench, "Q6_K", "again", aq_core::config::Layout::Gguf).expect("blocks are blocks");
+    assert!(super::harness::decoded(&bench.out("Q6_K")) == super::harness::decoded(&bench.out("again")));
     // A job that goes on, or raises a layer, keeps to the kind: 8 bits are above all of them.
     let raised = bench.run("raised", &json!({"layout": "gguf", "ggufType": "Q5_K_M", "minAccuracy": 0.9999})).expect("the job succeeds");
     assert_eq!(layer(&raised, "transformer_blocks.1.attn.to_q").scheme.block_type, Some(Q8_0));

@@ -112,7 +112,7 @@ impl Layout for ComfyUi {
 
     fn write_rows(&self, layer: &LayerSpec, rows: &EncodedRows, out: &mut [Vec<u8>]) {
         let (s, dtype, channels) = (layer.scheme, scale_file_dtype(layer.scheme.scale_dtype), layer.geometry.channels);
-        let row = packed_len(channels, s.bits);
+        let (row, start) = (packed_len(channels, s.bits), out[0].len());
         for codes in rows.codes.chunks_exact(channels) {
             let at = out[0].len();
             out[0].resize(at + row, 0);
@@ -120,7 +120,7 @@ impl Layout for ComfyUi {
         }
         from_f32(&rows.scales, dtype, &mut out[1]);
         if s.bits == BitWidth::Eight {
-            out[0].iter_mut().for_each(|b| *b ^= 0x80);
+            out[0][start..].iter_mut().for_each(|b| *b ^= 0x80);
         } else if s.symmetric() {
             out[2].resize(out[1].len(), 0);
         } else {

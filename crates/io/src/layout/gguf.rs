@@ -71,12 +71,13 @@ impl Gguf {
     /// The type that a layer's width stands for.
     fn kind(self, layer: &LayerSpec) -> Option<BlockType> {
         let (row, bits) = (layer.geometry.row(), layer.scheme.bits);
-        match self.recipe.filter(|r| r.width == bits) {
-            Some(recipe) => {
-                let more = recipe.more.filter(|_| MORE.iter().any(|end| layer.module().ends_with(end)));
-                more.unwrap_or(recipe.kind).filling(row)
-            }
-            None => BlockType::for_bits(bits, row),
+        let Some(recipe) = self.recipe else { return BlockType::for_bits(bits, row) };
+        let more = recipe.more.filter(|_| MORE.iter().any(|end| layer.module().ends_with(end)));
+        match (bits == recipe.width, more) {
+            (true, more) => more.unwrap_or(recipe.kind).filling(row),
+            // A wider layer has no fewer bits than it had.
+            (false, Some(more)) if bits == BitWidth::Four => more.filling(row),
+            (false, _) => BlockType::for_bits(bits, row),
         }
     }
 
@@ -136,6 +137,10 @@ impl Layout for Gguf {
         };
         id_of(dtype).ok_or_else(|| format!("GGUF has no type for its {dtype} elements"))?;
         Ok(OutTensor::carried(name, dtype, shape, tensor.numel() as u64 * dtype.size() as u64))
+    }
+
+    fn holds_blocks(&self) -> bool {
+        true
     }
 
     fn reshapes(&self) -> Option<usize> {

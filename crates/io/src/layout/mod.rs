@@ -224,6 +224,11 @@ pub trait Layout: Send + Sync + std::fmt::Debug {
         Ok(carried_floats(tensor))
     }
 
+    /// Whether it holds ggml's blocks, of whatever type.
+    fn holds_blocks(&self) -> bool {
+        false
+    }
+
     /// The length of rows that weights of other shapes may stand in, for loaders that are told the shape; `None`: there are none.
     fn reshapes(&self) -> Option<usize> {
         None
