@@ -28,7 +28,8 @@ async function killed(job: object, after: number): Promise<Ended> {
 
 /** A model, the job on it, its files, and how long it takes in a process of its own. */
 async function bench() {
-  const modelPath = writeModel(tempDir(), ditTensors(12, 256));
+  // Large enough that the job, and not the end of its process, takes most of the time.
+  const modelPath = writeModel(tempDir(), ditTensors(16, 1024));
   const job = { modelPath, bitWidth: 4, minAccuracy: 0, numThreads: 1 } as const;
   const wanted = await undisturbed(job);
   const whole = await placeFor(modelPath, false);
