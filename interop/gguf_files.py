@@ -323,8 +323,8 @@ def exchange(parts):
 
 def values_as_queries(parts):
     """The blocks of a layer that makes values change places with those of one that makes queries."""
-    values = next(n for n, (k, _) in parts.tensors.items() if n.endswith(".v_proj.weight") and k == Kind.Q5_K)
-    queries = values.replace("v_proj", "q_proj")
+    of_queries = {n.replace("q_proj", "v_proj"): n for n, (k, _) in parts.tensors.items() if n.endswith(".q_proj.weight") and k == Kind.Q3_K}
+    values, queries = next((v, q) for v, q in of_queries.items() if parts.tensors[v][0] == Kind.Q5_K)
     parts.tensors[values], parts.tensors[queries] = parts.tensors[queries], parts.tensors[values]
 
 
