@@ -259,16 +259,7 @@ class Model:
         self.left_out, self.by_output = set(left_out), set(by_output)
 
     def origins(self, values, problems):
-        """{name in diffusers: name in the file}. A tensor filled with a number shows where it comes out of the converter."""
-        names = sorted(values)
-        marks = {name: torch.full(values[name].shape, float(i)) for i, name in enumerate(names)}
-        found = {}
-        for name, mark in original_names.converted(self.config, marks).items():
-            if mark.min() != mark.max():
-                problems.append(f"{name}: made of several tensors of the file")
-            found[name] = names[int(mark.reshape(-1)[0])]
-        problems += [f"{name}: no tensor that diffusers asks for" for name in sorted(set(names) - set(found.values()))]
-        return found
+        return original_names.origins(self.config, {name: tensor.shape for name, tensor in values.items()}, problems)
 
     def check_widths(self, layers, names, problems):
         for pattern in READ_COLUMNS[self.architecture]:

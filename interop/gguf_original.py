@@ -145,16 +145,7 @@ class Model:
         self.weights = loading.tensors_of(original)
 
     def origins(self, file, problems):
-        """{name in diffusers: name in the file}. A tensor filled with a number shows where it comes out of the converter."""
-        names = sorted(file.values)
-        marks = {name: torch.full(file.values[name].shape, float(i)) for i, name in enumerate(names)}
-        found = {}
-        for name, mark in original_names.converted(self.config, marks).items():
-            if mark.min() != mark.max():
-                problems.append(f"{name}: made of several tensors of the file")
-            found[name] = names[int(mark.reshape(-1)[0])]
-        problems += [f"{name}: no tensor that diffusers asks for" for name in sorted(set(names) - set(found.values()))]
-        return found
+        return original_names.origins(self.config, {name: tensor.shape for name, tensor in file.values.items()}, problems)
 
     def wrong_type(self, name, of, origins, file):
         """Why the type is not the one it must have; members of a joined tensor share the widest. Convolutions are floats in the other file."""

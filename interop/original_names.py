@@ -229,6 +229,19 @@ def converted(config, tensors):
     return found
 
 
+def origins(config, shapes, problems):
+    """{name in diffusers: name in the file}. A tensor filled with a number shows where it comes out of the converter."""
+    names = sorted(shapes)
+    marks = {name: torch.full(shapes[name], float(i)) for i, name in enumerate(names)}
+    found = {}
+    for name, mark in converted(config, marks).items():
+        if mark.min() != mark.max():
+            problems.append(f"{name}: made of several tensors of the file")
+        found[name] = names[int(mark.reshape(-1)[0])]
+    problems += [f"{name}: no tensor that diffusers asks for" for name in sorted(set(names) - set(found.values()))]
+    return found
+
+
 def differences(want, got):
     problems = [f"{name} is missing" for name in sorted(want.keys() - got.keys())]
     problems += [f"{name} is too many" for name in sorted(got.keys() - want.keys())]

@@ -4,13 +4,13 @@ use crate::disk::InputFile;
 use crate::error::{Defect, IoError};
 use crate::gguf;
 use crate::layout::{LayerSpec, Placing};
-use crate::parquet;
+use crate::parquet::{self, Sums};
 use aq_core::Dtype;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// The format's own bound on the header.
 pub const MOST_HEADER_BYTES: u64 = 100_000_000;
@@ -36,50 +36,6 @@ pub struct TensorInfo {
     pub placing: Placing,
     /// What its bytes must sum to, and those that stand with it.
     pub sums: Option<Arc<Sums>>,
-}
-
-/// Checksums of bytes that belong together, looked at when some of them are first read.
-#[derive(Debug, Default)]
-pub struct Sums {
-    /// Places and lengths, in the order they are summed, and the sum (CRC-32C).
-    rows: Vec<(Vec<(u64, u64)>, u32)>,
-    checked: Mutex<bool>,
-}
-
-impl PartialEq for Sums {
-    fn eq(&self, other: &Self) -> bool {
-        self.rows == other.rows
-    }
-}
-
-impl Sums {
-    /// Some more bytes.
-    pub fn push(&mut self, places: Vec<(u64, u64)>, crc: u32) {
-        self.rows.push((places, crc));
-    }
-
-    /// Reads all of the bytes, once.
-    pub(crate) fn check(&self, file: &InputFile, tensor: &str) -> Result<(), IoError> {
-        const READ_BYTES: u64 = 1 << 20;
-        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows: &[_] = if *checked { &[] } else { &self.rows };
-        let mut buffer = Vec::new();
-        for (places, stated) in rows {
-            let mut crc = 0;
-            for &(at, len) in places {
-                for done in (0..len).step_by(READ_BYTES as usize) {
-                    buffer.resize(READ_BYTES.min(len - done) as usize, 0);
-                    file.read(&mut buffer, at + done)?;
-                    crc = crc32c::crc32c_append(crc, &buffer);
-                }
-            }
-            if crc != *stated {
-                return Err(IoError::damaged_by(file.path(), Some(tensor), Defect::Checksum, u64::from(crc), u64::from(*stated)));
-            }
-        }
-        *checked = true;
-        Ok(())
-    }
 }
 
 impl TensorInfo {

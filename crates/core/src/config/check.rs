@@ -1,8 +1,9 @@
 //! What each option accepts: the second lock on the door. The facade checks the same with the same words; one corpus of wrong
 //! configurations (`__test__/fixtures/config-corpus.json`) is held against both.
 
-use super::resolved::Device;
+use super::resolved::{Device, Layout};
 use crate::error::{ConfigIssue, ErrorCode, visible};
+use crate::recipe::Recipe;
 use serde_json::{Map, Value};
 
 /// What a timer can hold.
@@ -26,8 +27,9 @@ enum Kind {
     Path(&'static [&'static str]),
     Names,
     Widths,
-    /// One of these, or a list of different ones without the first.
-    OneOrSeveral(&'static [&'static str]),
+    /// A layout or `auto`, or a list of different layouts.
+    Layouts,
+    Recipe,
 }
 
 struct Row {
@@ -67,17 +69,9 @@ const TABLE: [Row; 32] = [
     row("failFast", Kind::Boolean, BOOLEAN),
     row("overwrite", Kind::Boolean, BOOLEAN),
     row("method", Kind::OneOf(&["auto", "rtn", "mse", "gptq"]), "'auto', 'rtn', 'mse' or 'gptq'"),
-    row(
-        "layout",
-        Kind::OneOrSeveral(&["auto", "sdnq", "compressed-tensors", "gguf", "comfyui", "parquet", "plain"]),
-        "'auto' or layout names",
-    ),
+    row("layout", Kind::Layouts, "'auto' or layout names"),
     row("ggufNames", Kind::OneOf(&["auto", "diffusers", "original"]), "'auto', 'diffusers' or 'original'"),
-    row(
-        "ggufType",
-        Kind::OneOf(&["Q2_K", "Q3_K_S", "Q3_K_M", "Q4_0", "Q4_1", "Q4_K_S", "Q4_K_M", "Q5_0", "Q5_1", "Q5_K_S", "Q5_K_M", "Q6_K", "Q8_0"]),
-        "the name of a GGUF type such as 'Q4_K_M'",
-    ),
+    row("ggufType", Kind::Recipe, "the name of a GGUF type such as 'Q4_K_M'"),
     row("plainDtype", Kind::OneOf(&["source", "f32", "f16", "bf16"]), "'source', 'f32', 'f16' or 'bf16'"),
     row("protectBlocks", Kind::OneOf(&["auto", "none"]), "'auto' or 'none'"),
     row("components", Kind::Names, "an array of component names"),
@@ -142,13 +136,14 @@ impl Row {
                 let extension = std::path::Path::new(p).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
                 !p.contains('\0') && extension.is_some_and(|e| extensions.contains(&e.as_str()))
             }),
-            Kind::OneOrSeveral(list) => match value {
+            Kind::Recipe => value.as_str().and_then(Recipe::named).is_some(),
+            Kind::Layouts => match value {
                 Value::Array(names) => {
-                    let known = |n: &Value| n.as_str().is_some_and(|n| list[1..].contains(&n));
+                    let known = |n: &Value| n.as_str().and_then(Layout::parse).is_some();
                     let doubled = |(i, n): (usize, &Value)| names[..i].contains(n);
                     !names.is_empty() && names.iter().all(known) && !names.iter().enumerate().any(doubled)
                 }
-                one => one.as_str().is_some_and(|s| list.contains(&s)),
+                one => one.as_str().is_some_and(|s| s == "auto" || Layout::parse(s).is_some()),
             },
             Kind::Device => value.as_str().and_then(Device::parse).is_some(),
             Kind::Names => return self.names(value, issues),

@@ -86,13 +86,12 @@ impl GivenConfig {
         let d = profile.defaults();
         let bit_width = self.width(&d);
         let layout = self.layout().unwrap_or(Layout::Sdnq);
-        let among = |wanted: Layout| self.layouts().is_some_and(|l| l.contains(&wanted));
-        if self.plain_dtype.is_some() && layout != Layout::Plain && !among(Layout::Plain) {
+        if self.plain_dtype.is_some() && !self.names(Layout::Plain) {
             issues.push(ConfigIssue::text("plainDtype", "to be given only with layout 'plain'", layout.as_str()));
         }
-        if self.gguf_names.is_some()
-            && !self.layouts().map_or(matches!(self.layout(), None | Some(Layout::Gguf)), |l| l.contains(&Layout::Gguf))
-        {
+        // The model decides where nothing does.
+        let gguf = self.names(Layout::Gguf) || (self.layout().is_none() && self.layouts().is_none());
+        if self.gguf_names.is_some() && !gguf {
             issues.push(ConfigIssue::text("ggufNames", "to be given only with layout 'gguf'", layout.as_str()));
         }
         if let Some(recipe) = self.recipe() {
@@ -100,7 +99,7 @@ impl GivenConfig {
                 let expected = format!("{} or nothing with ggufType '{}'", recipe.width, recipe.name);
                 issues.push(ConfigIssue::new(ErrorCode::InvalidConfig, "bitWidth", expected, format!("{bit_width} (number)")));
             }
-            if !self.layouts().map_or(matches!(self.layout(), None | Some(Layout::Gguf)), |l| l.contains(&Layout::Gguf)) {
+            if !gguf {
                 issues.push(ConfigIssue::text("ggufType", "to be given only with layout 'gguf'", layout.as_str()));
             }
         }
@@ -163,6 +162,11 @@ impl GivenConfig {
         } else {
             None
         }
+    }
+
+    /// Whether a layout is asked for, alone or among others.
+    fn names(&self, layout: Layout) -> bool {
+        self.layout() == Some(layout) || self.layouts().is_some_and(|l| l.contains(&layout))
     }
 
     /// The same options with one layout, without those that only others have.

@@ -3,16 +3,16 @@
 //! A layout whose layers have the same schemes as those of one before it takes the codes from there: the search is done once.
 
 use super::layer::bits_per_weight;
-use super::manifest;
 use super::run::{Prepared, as_json, decide, write};
+use super::{manifest, rotation};
 use crate::control::Control;
 use crate::error::QuantError;
 use crate::export::plan::{ExportPlan, plan};
 use crate::export::{ExportRequest, Filling, fill};
 use crate::plan::{ComponentPlan, LayerPlan, TensorPlan, Unit};
+use aq_core::Phase;
 use aq_core::config::PlainDtype;
 use aq_core::report::{QuantizeReport, megabytes};
-use aq_core::{BitWidth, Phase, rotation_for};
 use aq_io::layout::LayerSpec;
 use aq_io::output::Staging;
 use aq_io::source::{self, Source};
@@ -20,9 +20,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// The largest block of a rotation.
-const MOST_ROTATED: usize = 256;
 
 /// Writes all parts; the report is that of the first, with those of all.
 pub fn write_all(
@@ -65,14 +62,11 @@ pub fn like(part: &Prepared, earlier: &[Prepared]) -> Option<usize> {
 
 /// Whether a part's layers are those of another: what is searched for one is what the other would find.
 fn has_codes_of(part: &Prepared, other: &Prepared) -> bool {
-    let rotates = |p: &Prepared, spec: &LayerSpec| {
-        let block = rotation_for(spec.geometry.channels, MOST_ROTATED);
-        block.is_some_and(|block| p.config.enable_spatial && p.layout.rotates(spec, block))
-    };
+    let rotated = |p: &Prepared, spec: &LayerSpec| rotation::block(&p.config, p.layout, spec);
     let same = |(a, b): (&LayerPlan, &LayerPlan)| {
         let (x, y) = (&a.spec, &b.spec);
         (&a.name, x.scheme, &x.shape, &x.written) == (&b.name, y.scheme, &y.shape, &y.written)
-            && (a.pinned, rotates(part, x)) == (b.pinned, rotates(other, y))
+            && (a.pinned, rotated(part, x)) == (b.pinned, rotated(other, y))
     };
     // What a target size buys depends on what a layout takes; values in another type have an error of their own; one file does not tell of
     // which files it was.
@@ -113,8 +107,7 @@ fn derive(
     let earlier = manifest::read(disk, &source)?;
     let (layout, plain_dtype, num_threads) = (p.config.layout, p.config.plain_dtype, p.config.num_threads);
     let request = ExportRequest { from: source.root.clone(), to: output.into(), layout, plain_dtype, overwrite: false, num_threads };
-    let bits: Option<BitWidth> = Some(p.config.bit_width);
-    let mut planned = plan(&request, &source, p.plan.modality, p.layout, bits)?;
+    let mut planned = plan(&request, &source, p.plan.modality, p.layout, Some(p.config.bit_width))?;
     as_in_the_model(&mut planned, &source, p);
     control.progress.replan(p.plan.bytes(&p.source), planned.plan.bytes(&source));
     let config = manifest::what_is_written(&as_json(&p.config));

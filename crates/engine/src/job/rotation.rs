@@ -4,8 +4,8 @@
 use super::blocks::{Block, Buffers, Encoding, LayerFiles, Part, ROW_STEP, trial, working_set};
 use super::context::JobContext;
 use crate::error::QuantError;
-use aq_core::{BitWidth, rotation_for};
-use aq_io::layout::LayerSpec;
+use aq_core::{BitWidth, ResolvedConfig, rotation_for};
+use aq_io::layout::{LayerSpec, Layout};
 use aq_kernels::RowSums;
 
 /// What the weights' error must fall by.
@@ -18,7 +18,7 @@ const PLACES: usize = 16;
 /// The layer with the rotation that pays, or with none.
 pub fn chosen(job: &JobContext<'_>, spec: &LayerSpec, files: &LayerFiles<'_>) -> Result<LayerSpec, QuantError> {
     let plain = spec.with_scheme(spec.scheme.with_rotation(None));
-    let Some(block) = block(job, spec) else { return Ok(plain) };
+    let Some(block) = block(job.config, job.layout, spec) else { return Ok(plain) };
     let rotated = spec.with_scheme(spec.scheme.with_rotation(Some(block)));
     let (mut buffers, mut errors) = (Buffers::default(), [RowSums::default(); 2]);
     for place in places(spec.geometry.out, PLACES, ROW_STEP) {
@@ -34,10 +34,10 @@ pub fn chosen(job: &JobContext<'_>, spec: &LayerSpec, files: &LayerFiles<'_>) ->
 }
 
 /// The block that a layer can be rotated by; none where it is not to be.
-pub fn block(job: &JobContext<'_>, spec: &LayerSpec) -> Option<usize> {
+pub fn block(config: &ResolvedConfig, layout: &dyn Layout, spec: &LayerSpec) -> Option<usize> {
     // A group size of none: one scale for a whole row, with all its outliers.
-    let wanted = job.config.enable_spatial && (spec.scheme.bits != BitWidth::Eight || spec.scheme.group_size == 0);
-    rotation_for(spec.geometry.channels, *BLOCKS.end()).filter(|n| wanted && BLOCKS.contains(n) && job.layout.rotates(spec, *n))
+    let wanted = config.enable_spatial && (spec.scheme.bits != BitWidth::Eight || spec.scheme.group_size == 0);
+    rotation_for(spec.geometry.channels, *BLOCKS.end()).filter(|n| wanted && BLOCKS.contains(n) && layout.rotates(spec, *n))
 }
 
 /// So many places of so many rows, spread evenly over the layer, from its first on; all of them where there are few.

@@ -67,7 +67,7 @@ pub fn chosen<'a>(
         return by_weights(spec);
     }
     let with = |rotation| spec.with_scheme(spec.scheme.with_rotation(rotation));
-    let block = rotation::block(job, spec);
+    let block = rotation::block(job.config, job.layout, spec);
     let (plain, rotated) = (with(None), block.map(|n| with(Some(n))));
     let ready = |spec: &LayerSpec| Ok::<_, QuantError>(prepared(job, inputs, spec)?.map(|p| (spec.clone(), p)));
     let found = match (spec.scheme.bits, rotated) {

@@ -6,13 +6,13 @@
 //! low; scales and zeros of groups of 64 stand transposed, and the zero is what code 8 stands for.
 
 use super::stored::{self, Stored};
-use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor, Placing};
+use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor, Placing, grouped};
 use crate::error::IoError;
 use crate::header::TensorInfo;
 use crate::source::{Component, Shard};
 use aq_core::{BitWidth, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
 use aq_kernels::convert::{from_f32, scale_file_dtype, to_f32};
-use aq_kernels::pack::{pack, packed_len, unpack};
+use aq_kernels::pack::packed_len;
 use serde_json::{Map, Value, json};
 
 /// The ComfyUI layout.
@@ -111,36 +111,24 @@ impl Layout for ComfyUi {
     }
 
     fn write_rows(&self, layer: &LayerSpec, rows: &EncodedRows, out: &mut [Vec<u8>]) {
-        let (s, dtype, channels) = (layer.scheme, scale_file_dtype(layer.scheme.scale_dtype), layer.geometry.channels);
-        let (row, start) = (packed_len(channels, s.bits), out[0].len());
-        for codes in rows.codes.chunks_exact(channels) {
-            let at = out[0].len();
-            out[0].resize(at + row, 0);
-            pack(codes, s.bits, &mut out[0][at..]);
-        }
-        from_f32(&rows.scales, dtype, &mut out[1]);
+        let (s, start) = (layer.scheme, out[0].len());
+        grouped::write(layer, rows, &mut out[..2]); // rows of whole bytes: no gaps
         if s.bits == BitWidth::Eight {
             out[0][start..].iter_mut().for_each(|b| *b ^= 0x80);
         } else if s.symmetric() {
             out[2].resize(out[1].len(), 0);
         } else {
             let middle: Vec<f32> = rows.zeros.iter().zip(&rows.scales).map(|(zero, scale)| zero + MIDDLE * scale).collect();
-            from_f32(&middle, dtype, &mut out[2]);
+            from_f32(&middle, scale_file_dtype(s.scale_dtype), &mut out[2]);
         }
     }
 
     fn read_codes(&self, layer: &LayerSpec, bytes: &[&[u8]], rows: usize, into: &mut EncodedRows) -> bool {
-        let (s, dtype, channels) = (layer.scheme, scale_file_dtype(layer.scheme.scale_dtype), layer.geometry.channels);
-        into.resize(layer, rows);
-        for (packed, codes) in bytes[0].chunks_exact(packed_len(channels, s.bits)).zip(into.codes.chunks_exact_mut(channels)) {
-            unpack(packed, s.bits, codes);
-        }
-        to_f32(bytes[1], dtype, &mut into.scales);
-        if s.bits == BitWidth::Eight {
+        if layer.scheme.bits == BitWidth::Eight {
+            grouped::read(layer, &bytes[..2], rows, into);
             into.codes.iter_mut().for_each(|b| *b ^= 0x80);
-            into.zeros.fill(0.0);
         } else {
-            to_f32(bytes[2], dtype, &mut into.zeros);
+            grouped::read(layer, &bytes[..3], rows, into);
             into.zeros.iter_mut().zip(&into.scales).for_each(|(zero, scale)| *zero -= MIDDLE * scale);
         }
         true

@@ -8,6 +8,7 @@ mod chunks;
 mod page;
 mod read;
 mod row;
+mod sums;
 mod tail;
 mod thrift;
 
@@ -15,6 +16,7 @@ pub(crate) use chunks::{ChunkError, Chunks};
 pub use page::lead;
 pub(crate) use read::{begins, read};
 pub use row::{Row, json_cell};
+pub use sums::Sums;
 pub use tail::Closing;
 pub(crate) use tail::{Below, write_tail};
 

@@ -1,10 +1,10 @@
 //! The header of an archive: what its rows say, held against what the file has. Pages of bytes must be as they are written here: one value,
 //! uncompressed, parts of a tensor in one piece. A file that another program has written anew is refused.
 
-use super::{BYTES, COLUMNS, CREATED_BY, ChunkError, Chunks, FORMAT_VERSION, MAGIC, Row, VERSION_KEY, schema_of, told};
+use super::{BYTES, COLUMNS, CREATED_BY, ChunkError, Chunks, FORMAT_VERSION, MAGIC, Row, Sums, VERSION_KEY, schema_of, told};
 use crate::disk::{InputFile, buffer};
 use crate::error::{Defect, IoError, MetadataProblem};
-use crate::header::{Header, MOST_TENSORS, Sums, TensorInfo};
+use crate::header::{Header, MOST_TENSORS, TensorInfo};
 use crate::layout::{LayerSpec, Layout, OutTensor, Parquet, Placing};
 use aq_core::{BitWidth, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
 use parquet::arrow::ProjectionMask;

@@ -1,5 +1,6 @@
 //! What comes after the bytes of tensors: the other columns, row by row, and the footer.
 
+use super::sums::checksum;
 use super::{BYTES, COLUMNS, CREATED_BY, FORMAT_VERSION, Row, VERSION_KEY, page, schema_of, told};
 use crate::error::{IoError, IoOp};
 use crate::layout::Placing;
@@ -16,8 +17,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Bytes read at a time for a checksum.
-const READ_BYTES: u64 = 1 << 20;
 /// What the library begins with stands in the file already.
 const BEGINNING: u64 = super::MAGIC.len() as u64;
 
@@ -76,7 +75,10 @@ pub fn write_tail<E: From<IoError>>(
             let last = part + 1 == parts.len();
             let here = if last { numel - params } else { (u128::from(numel) * u128::from(pages[0].len) / u128::from(body)) as u64 };
             params += here;
-            let crc = checksum(file, pages, check)?;
+            let crc = checksum(pages.iter().map(|p| (p.at + p.lead, p.len)), |buffer, at| {
+                check()?;
+                Ok::<(), E>(file.read(buffer, at)?)
+            })?;
             for (column, value) in [("part", part as u64), ("parts", parts.len() as u64), ("num_params", here), ("crc32c", u64::from(crc))]
             {
                 row.values.insert(column.into(), value.into());
@@ -121,22 +123,6 @@ fn pages(tensors: &[Placed]) -> Vec<Vec<Page>> {
         }
     }
     parts
-}
-
-/// CRC-32C of the values, one after the other.
-fn checksum<E: From<IoError>>(file: &dyn Below, pages: &[Page], check: &impl Fn() -> Result<(), E>) -> Result<u32, E> {
-    let (mut crc, mut buffer) = (0, Vec::new());
-    for page in pages {
-        let mut done = 0;
-        while done < page.len {
-            check()?;
-            buffer.resize(READ_BYTES.min(page.len - done) as usize, 0);
-            file.read(&mut buffer, page.at + page.lead + done)?;
-            crc = crc32c::crc32c_append(crc, &buffer);
-            done += buffer.len() as u64;
-        }
-    }
-    Ok(crc)
 }
 
 /// The footer: what the library says of its columns, moved by `shift`, and beside it the columns of bytes.
