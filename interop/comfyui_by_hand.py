@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+import damage
 import original_names
 from comfyui_files import (FORMATS, GROUP, GROUPS, PARTS, READ_COLUMNS, ROTATED, ROWS, Model, by_output, check, file_of, left_out,
                            original_table)
@@ -230,17 +231,7 @@ ROTATED_DAMAGES = {
 def unnoticed(path, model, own):
     """Writes the file once as it is, then in one damaged way after another; names what is not reported, or not by its words."""
     damages = DAMAGES | (ROTATED_DAMAGES if File(load_file(path)).modules(ROWS, True) else {})
-    missed = []
-    with tempfile.TemporaryDirectory(prefix="aq-comfyui-") as work:
-        for number, (what, (change, words)) in enumerate({"nothing": (lambda _: None, None), **damages}.items()):
-            file, changed = File(load_file(path)), os.path.join(work, f"{number}.safetensors")
-            change(file)
-            file.write(changed)
-            problems = model.judge(changed, own)[0]["problems"]
-            if words is None and problems:
-                missed.append(f"an undamaged file fails, {problems[0]}")
-            elif words is not None and not any(words in p for p in problems):
-                missed.append(f"{what} ({words!r} is not in {problems[:2]})")
+    missed = damage.unnoticed(lambda: File(load_file(path)), damages, lambda at: model.judge(at, own)[0]["problems"], ".safetensors")
     return {"unnoticed": missed, "damages": len(damages)}
 
 

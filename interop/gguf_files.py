@@ -13,13 +13,13 @@ import glob
 import os
 import re
 import sys
-import tempfile
 
 import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Kind
 
+import damage
 import loading
 from open_sdnq import manifest_layers, relative
 
@@ -372,17 +372,7 @@ DIFFUSERS = {name: (DAMAGE[name][0], words) for name, words in {
 
 def unnoticed(file, damages, problems_of):
     """Writes the file once as it is, then in one damaged way after another; names what the check does not report, or not by its words."""
-    missed = []
-    with tempfile.TemporaryDirectory(prefix="aq-gguf-") as work:
-        for number, (what, (change, words)) in enumerate({"nothing": (lambda parts: None, None), **damages}.items()):
-            parts, path = Parts(file), os.path.join(work, f"{number}.gguf")
-            change(parts)
-            parts.write(path)
-            problems = problems_of(path)
-            if words is None and problems:
-                missed.append(f"an undamaged file fails, {problems[0]}")
-            elif words is not None and not any(words in p for p in problems):
-                missed.append(f"{what} ({words!r} is not in {problems[:2]})")
+    missed = damage.unnoticed(lambda: Parts(file), damages, problems_of, ".gguf")
     return {"unnoticed": missed, "damages": len(damages)}
 
 

@@ -5,12 +5,12 @@ And damaged ones: the checks of parquet_files.py must notice each of them, by th
 import copy
 import json
 import os
-import tempfile
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+import damage
 import loading
 from compressed_tensors_files import identical
 from gguf_files import same_bits
@@ -236,15 +236,7 @@ def self_test(original, folder, opened):
     missed += [f"CRC-32C of {data!r}" for data, want in VECTORS.items() if crc32c(data) != want]
     if crc32c(longer) != slow_crc32c(longer):
         missed.append("CRC-32C of several lanes")
-    with tempfile.TemporaryDirectory(prefix="aq-parquet-") as work:
-        for number, (what, (change, words)) in enumerate({"nothing": (lambda _: None, ()), **damages}.items()):
-            damaged, path = copy.deepcopy(archive), os.path.join(work, f"{number}.parquet")
-            change(damaged)
-            damaged.write(path)
-            problems = judge(known, path)["problems"]
-            if not words and problems:
-                missed.append(f"an undamaged file fails, {problems[0]}")
-            missed += [f"{what} ({word!r} is not in {problems[:4]})" for word in words if not any(word in p for p in problems)]
+    missed += damage.unnoticed(lambda: copy.deepcopy(archive), damages, lambda path: judge(known, path)["problems"], ".parquet")
     problems, other = [], copy.deepcopy(archive)
     set_to(data=flip(1), cosine=0.0)(other)
     check_duckdb(file, other.rows, problems)
