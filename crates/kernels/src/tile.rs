@@ -190,9 +190,12 @@ fn transpose(groups: &[f32], n: usize, columns: &mut [Column]) {
     let whole = n / 4 * 4;
     for first in (0..whole).step_by(4) {
         for j in (0..WIDTH).step_by(4) {
-            let row = |j: usize| [0, 1, 2, 3].map(|i| groups[j * n + first + i]);
-            for (i, lanes) in square([row(j), row(j + 1), row(j + 2), row(j + 3)]).iter().enumerate() {
-                columns[first + i][j..j + 4].copy_from_slice(lanes);
+            let row = |j: usize| {
+                let four = &groups[j * n + first..j * n + first + 4];
+                [four[0], four[1], four[2], four[3]]
+            };
+            for (column, lanes) in columns[first..first + 4].iter_mut().zip(&square([row(j), row(j + 1), row(j + 2), row(j + 3)])) {
+                column[j..j + 4].copy_from_slice(lanes);
             }
         }
     }

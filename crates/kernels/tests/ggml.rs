@@ -105,6 +105,19 @@ fn awkward_blocks_stay_finite() {
 }
 
 #[test]
+fn a_constant_group_costs_its_neighbours_nothing() {
+    for kind in BlockType::ALL.into_iter().filter(|k| k.weights() > k.group()) {
+        for constant in [0.0, 0.01, -0.01] {
+            let mut w = gauss(16, 768, 1).iter().map(|w| 0.1 * w).collect::<Vec<f32>>();
+            let (_, plain) = sqnr(kind, Level::current(), &w);
+            w.chunks_mut(256).for_each(|w| w[64..64 + kind.group()].fill(constant));
+            let (_, beside) = sqnr(kind, Level::current(), &w);
+            assert!(beside > plain - 0.1, "{}: {plain:.2} dB, beside groups of {constant} {beside:.2}", kind.name());
+        }
+    }
+}
+
+#[test]
 fn minima_and_maxima_alone_lose_more_than_the_search() {
     let w = gauss(64, 768, 1);
     for kind in BlockType::ALL.into_iter().filter(|k| *k != BlockType::Q8_0) {

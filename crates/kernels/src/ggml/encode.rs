@@ -5,10 +5,10 @@
 //! two scales of the super block are fitted by least squares; errors are those of the stored values throughout.
 
 use super::pack::{Block, pack};
-use super::{BlockType, SUPER};
+use super::{BlockType, SUPER, signed};
 use crate::group::Params;
 use crate::level::{Level, at_level};
-use crate::round::code;
+use crate::round::{byte, code};
 use crate::search::{Outcome, Wanted, Weigh, search};
 use crate::tile::{Column, Tile, WIDTH};
 use aq_core::{Method, ScaleDtype};
@@ -68,13 +68,12 @@ fn encode_all(kind: BlockType, method: Method, values: &[f32], out: &mut [u8]) -
     // Whole super blocks, as many as fill the lanes.
     let (weights, blocks) = (WIDTH * coding.group, WIDTH * coding.group / kind.weights());
     for (part, (values, out)) in values.chunks(weights).zip(out.chunks_mut(blocks * kind.bytes())).enumerate() {
-        work.tile.fill(values, coding.group);
-        std::mem::swap(&mut work.raw, &mut work.tile.w);
+        work.raw.fill(values, coding.group);
         let found = match coding.scales {
             None => work.alone(&coding),
             Some(range) => work.together(&coding, range, SUPER / coding.group),
         };
-        work.code(&coding, &found);
+        work.code(values, &coding, &found);
         let groups = kind.weights() / coding.group;
         for (b, out) in out.chunks_exact_mut(kind.bytes()).enumerate() {
             let lanes = b * groups..(b + 1) * groups;
@@ -122,8 +121,10 @@ impl Found {
 #[derive(Debug, Default)]
 struct Work {
     searches: bool,
+    /// The groups side by side.
+    raw: Tile,
+    /// The same under search.
     tile: Tile,
-    raw: Vec<Column>,
     params: Vec<Params>,
     codes: Vec<u8>,
 }
@@ -135,46 +136,26 @@ fn stored(value: f32) -> f32 {
 }
 
 impl Work {
-    /// Scale and offset of each group by plain search. Without a minimum one side has a code more: that of the largest magnitude, so a scale
-    /// may be negative.
+    /// Scale and offset of each group, before they are rounded.
     #[inline(always)]
-    fn searched(&mut self, coding: &Coding, dtype: ScaleDtype) -> (Column, Column) {
-        let mut sign = [1.0; WIDTH];
-        if coding.zero.is_some() {
-            let (lo, hi) = self.range();
-            for j in 0..WIDTH {
-                sign[j] = if hi[j] > -lo[j] { -1.0 } else { 1.0 };
+    fn free(&mut self, coding: &Coding, dtype: ScaleDtype) -> (Column, Column) {
+        let range = self.raw.min_max();
+        let (mut scale, mut offset) = by_range(coding, range);
+        if self.searches && coding.zero.is_some() {
+            scale = signed::scales(&self.raw.w, coding, &scale);
+        } else if self.searches {
+            self.tile.w.clone_from(&self.raw.w);
+            self.params.clear();
+            let wanted = Wanted { max: coding.max, dtype, symmetric: false, whole: false };
+            search(&mut self.tile, WIDTH, wanted, Weigh::Alike, &mut Outcome { params: &mut self.params, moments: None });
+            for (j, p) in self.params.iter().enumerate() {
+                // Of a constant group, what the range says.
+                if range.0[j] < range.1[j] {
+                    (scale[j], offset[j]) = (p.scale, p.zero);
+                }
             }
-        }
-        self.tile.w.clear();
-        for w in &self.raw {
-            let mut turned = *w;
-            for j in 0..WIDTH {
-                turned[j] *= sign[j];
-            }
-            self.tile.w.push(turned);
-        }
-        self.params.clear();
-        let wanted = Wanted { max: coding.max, dtype, symmetric: coding.zero.is_some(), whole: false };
-        search(&mut self.tile, WIDTH, wanted, Weigh::Alike, &mut Outcome { params: &mut self.params, moments: None });
-        let (mut scale, mut offset) = ([0.0; WIDTH], [0.0; WIDTH]);
-        for (j, p) in self.params.iter().enumerate() {
-            (scale[j], offset[j]) = (sign[j] * p.scale, p.zero);
         }
         (scale, offset)
-    }
-
-    /// The least and the largest value of each group.
-    #[inline(always)]
-    fn range(&self) -> (Column, Column) {
-        let (mut lo, mut hi) = (self.raw[0], self.raw[0]);
-        for w in &self.raw {
-            for j in 0..WIDTH {
-                lo[j] = lo[j].min(w[j]);
-                hi[j] = hi[j].max(w[j]);
-            }
-        }
-        (lo, hi)
     }
 
     /// Groups that have halves of their own.
@@ -184,21 +165,30 @@ impl Work {
             // Eight bits: the largest magnitude, as ggml has it; the other side of a two's complement is not used, since dot products are not
             // made for it.
             let mut scale = [0.0f32; WIDTH];
-            for w in &self.raw {
+            for w in &self.raw.w {
                 for j in 0..WIDTH {
                     scale[j] = scale[j].max(w[j].abs());
                 }
             }
             return Found { scale: scale.map(|s| stored(s / 127.0)), ..Found::NONE };
         }
-        let (scale, offset) = if self.searches { self.searched(coding, ScaleDtype::F16) } else { by_range(coding, self.range()) };
+        let (scale, offset) = self.free(coding, ScaleDtype::F16);
         Found { scale: scale.map(stored), offset: offset.map(stored), ..Found::NONE }
     }
 
     /// Groups whose scales stand for parts of that of their super block.
     #[inline(always)]
     fn together(&mut self, coding: &Coding, [least, most]: [i32; 2], per: usize) -> Found {
-        let (scale, offset) = if self.searches { self.searched(coding, ScaleDtype::F32) } else { by_range(coding, self.range()) };
+        let (mut scale, mut offset) = self.free(coding, ScaleDtype::F32);
+        if coding.zero.is_none() {
+            // Minima are stored as what is taken away: a group above 0 begins at 0.
+            let (_, hi) = self.raw.min_max();
+            for j in 0..WIDTH {
+                if offset[j] > 0.0 {
+                    (scale[j], offset[j]) = (hi[j] / f32::from(coding.max), 0.0);
+                }
+            }
+        }
         let mut found = Found::NONE;
         for s in 0..WIDTH / per {
             let lanes = s * per..(s + 1) * per;
@@ -209,7 +199,9 @@ impl Work {
             found.dmin[s] = if coding.most_min > 0 { stored(lowest / coding.most_min as f32) } else { 0.0 };
             for j in lanes {
                 found.scales[j] = nearest(scale[j], found.d[s], least, most);
-                found.mins[j] = nearest(-offset[j], found.dmin[s], 0, coding.most_min);
+                if coding.most_min > 0 {
+                    found.mins[j] = nearest(-offset[j], found.dmin[s], 0, coding.most_min);
+                }
             }
         }
         found = found.decoded(per);
@@ -256,7 +248,7 @@ impl Work {
     fn error(&self, coding: &Coding, scale: &Column, offset: &Column) -> Column {
         let (max, zero, inverse) = bounds(coding, scale);
         let mut error = [0.0; WIDTH];
-        for w in &self.raw {
+        for w in &self.raw.w {
             for j in 0..WIDTH {
                 let q = code((w[j] - offset[j]) * inverse[j] + zero, max) - zero;
                 let d = w[j] - (q * scale[j] + offset[j]);
@@ -271,7 +263,7 @@ impl Work {
     fn fitted(&self, coding: &Coding, found: &Found, per: usize) -> Found {
         let (max, zero, inverse) = bounds(coding, &found.scale);
         let (mut sq, mut sqq, mut sqw, mut sw) = ([0.0; WIDTH], [0.0; WIDTH], [0.0; WIDTH], [0.0; WIDTH]);
-        for w in &self.raw {
+        for w in &self.raw.w {
             for j in 0..WIDTH {
                 let q = code((w[j] - found.offset[j]) * inverse[j] + zero, max) - zero;
                 sq[j] += q;
@@ -280,16 +272,23 @@ impl Work {
                 sw[j] += w[j];
             }
         }
-        let (mut fitted, n) = (*found, self.raw.len() as f64);
+        let (mut fitted, n) = (*found, coding.group as f64);
         for s in 0..WIDTH / per {
-            let [mut a, mut b, mut c, mut p, mut q] = [0.0f64; 5];
-            for j in s * per..(s + 1) * per {
-                let (x, y) = (f64::from(found.scales[j]), f64::from(found.mins[j]));
+            let lanes = s * per..(s + 1) * per;
+            let [mut a, mut p] = [0.0f64; 2];
+            for j in lanes.clone() {
+                let x = f64::from(found.scales[j]);
                 a += x * x * f64::from(sqq[j]);
-                b += x * y * f64::from(sq[j]);
-                c += y * y * n;
                 p += x * f64::from(sqw[j]);
-                q += y * f64::from(sw[j]);
+            }
+            let [mut b, mut c, mut q] = [0.0f64; 3];
+            if coding.zero.is_none() {
+                for j in lanes {
+                    let (x, y) = (f64::from(found.scales[j]), f64::from(found.mins[j]));
+                    b += x * y * f64::from(sq[j]);
+                    c += y * y * n;
+                    q += y * f64::from(sw[j]);
+                }
             }
             let det = a * c - b * b;
             if det > 1e-9 * a * c {
@@ -304,17 +303,13 @@ impl Work {
 
     /// Codes of all groups, group after group.
     #[inline(always)]
-    fn code(&mut self, coding: &Coding, found: &Found) {
+    fn code(&mut self, values: &[f32], coding: &Coding, found: &Found) {
         let (max, zero, inverse) = bounds(coding, &found.scale);
-        self.codes.clear();
-        self.codes.resize(WIDTH * self.raw.len(), 0);
-        for (i, w) in self.raw.iter().enumerate() {
-            let mut q = [0.0; WIDTH];
-            for j in 0..WIDTH {
-                q[j] = code((w[j] - found.offset[j]) * inverse[j] + zero, max);
-            }
-            for (j, q) in q.iter().enumerate() {
-                self.codes[j * self.raw.len() + i] = crate::round::byte(*q);
+        self.codes.resize(WIDTH * coding.group, 0);
+        for (j, (w, codes)) in values.chunks_exact(coding.group).zip(self.codes.chunks_exact_mut(coding.group)).enumerate() {
+            let (offset, inverse) = (found.offset[j], inverse[j]);
+            for (w, to) in w.iter().zip(codes) {
+                *to = byte(code((w - offset) * inverse + zero, max));
             }
         }
     }
@@ -338,7 +333,7 @@ fn by_range(coding: &Coding, (lo, hi): (Column, Column)) -> (Column, Column) {
 
 /// The largest code, that of zero, and reciprocals of scales; of a scale of 0 it is 0, which gives the code of zero.
 #[inline(always)]
-fn bounds(coding: &Coding, scale: &Column) -> (f32, f32, Column) {
+pub(super) fn bounds(coding: &Coding, scale: &Column) -> (f32, f32, Column) {
     let mut inverse = [0.0; WIDTH];
     for j in 0..WIDTH {
         inverse[j] = if scale[j] == 0.0 { 0.0 } else { 1.0 / scale[j] };

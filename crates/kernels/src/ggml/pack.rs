@@ -59,10 +59,12 @@ pub(super) fn pack(kind: BlockType, block: &Block<'_>, out: &mut [u8]) {
         }
         BlockType::Q3K => {
             half(out, 108, scale);
-            for (g, scale) in scales.iter().enumerate() {
-                let number = (scale + 32) as u8;
-                out[96 + g % 8] |= (number & 15) << (g / 8 * 4);
-                out[104 + g % 4] |= (number >> 4) << (g / 4 * 2);
+            let number = |g: usize| (scales[g] + 32) as u8;
+            for (g, to) in out[96..104].iter_mut().enumerate() {
+                *to = number(g) & 15 | (number(g + 8) & 15) << 4;
+            }
+            for (g, to) in out[104..108].iter_mut().enumerate() {
+                *to = [0, 4, 8, 12].into_iter().map(|n| number(g + n) >> 4 << (n / 2)).fold(0, |a, b| a | b);
             }
             low_two(codes, &mut out[32..96]);
             high_bits::<2>(codes, &mut out[..32]);
