@@ -39,6 +39,8 @@ export {
   QuantizedModel,
   type RowRange,
 } from './open-quantized-model.js';
+export { type PlanOptions, plan } from './plan.js';
+export type * from './plan-report.js';
 export type { CallbackErrors, ProgressCallback, ProgressEvent } from './progress.js';
 export { type QuantizeOptions, quantize } from './quantize.js';
 export { type Mode, type QuantizeDiffusionModelOptions, quantizeDiffusionModel } from './quantize-diffusion-model.js';

@@ -40,6 +40,14 @@ export async function runJob(request: object, call: CallInfo, hooks: JobHooks): 
   return value;
 }
 
+/** Asks the addon for something that is part of another call: it is neither counted nor told of. */
+export async function ask(request: object, call: CallInfo): Promise<unknown> {
+  const native = await loadNative(call);
+  const create = () => new native.NativeJob(JSON.stringify(request));
+  const json = await guardExit(native, () => runNative(create, () => undefined, call, undefined));
+  return unwrapOutcome(json, call, undefined, () => undefined);
+}
+
 async function runGuarded(request: object, call: CallInfo, hooks: JobHooks, record: JobRecord): Promise<object> {
   const { onProgress, signal } = hooks;
   const guard = new ProgressGuard(onProgress, call.startedAt, (failure, late) => record.callbackFailed(failure, late));

@@ -102,9 +102,16 @@ function loadError(call: CallInfo, reason: string, cause?: unknown): ArrowQuantE
   );
 }
 
-/** The first line that says something: the loader's own message only says that nothing could be loaded. */
+/**
+ * What went wrong, in the words of whoever found it. The loader tries a file beside it and then a package, and tells of both as causes: a
+ * file that is not there says nothing where a package was found and could not be loaded.
+ */
 function reasonOf(cause: unknown): string {
   if (!(cause instanceof Error)) return 'its loader threw something that is no error';
-  const deepest = flattenCauses(cause).at(-1)?.message ?? cause.message;
-  return displayName((deepest.split('\n')[0] ?? '').replace(/\.$/, ''));
+  const messages = flattenCauses(cause).map(({ message }) => message.split('\n')[0] ?? '');
+  const missing = messages.map((message) => /^Cannot find module '(.*)'$/.exec(message)?.[1]);
+  const other = messages.findLast((message, at) => missing[at] === undefined && message !== '');
+  const name = missing.find((module) => module?.startsWith('@arrow-quant/binding-') && !module.includes('wasm32'));
+  if (other === undefined && name !== undefined) return `its package ${name} is not installed`;
+  return displayName((other ?? messages.at(-1) ?? cause.message).replace(/\.$/, ''));
 }

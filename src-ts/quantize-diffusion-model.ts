@@ -14,6 +14,7 @@ import { setLogLevel } from './log-level.js';
 import { recorded } from './metrics/record.js';
 import type { ProgressCallback } from './progress.js';
 import type { QuantizationResult } from './results.js';
+import { withReport } from './with-report.js';
 
 /** Options may stand in `config` or beside it, not differently in both. */
 export interface QuantizeDiffusionModelOptions extends DiffusionQuantOptions {
@@ -113,7 +114,8 @@ export async function runPrepared(job: PreparedJob, call: CallInfo, hooks: JobHo
   const { logLevel, ...known } = job;
   if (logLevel !== undefined) await setLogLevel(logLevel);
   const request = { operation: 'quantizeDiffusionModel', jobId, ...known };
-  return (await runJob(request, { ...call, jobId }, hooks)) as QuantizationResult;
+  const result = (await runJob(request, { ...call, jobId }, hooks)) as QuantizationResult;
+  return job.modelPath === undefined ? result : withReport(result, job.modelPath, { ...call, jobId });
 }
 
 const MEMBERS = ['modelPath', 'outputPath', 'config', 'onProgress', 'signal'];

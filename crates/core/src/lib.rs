@@ -10,6 +10,7 @@ pub mod config;
 pub mod dtype;
 pub mod error;
 pub mod modality;
+pub mod plan_report;
 pub mod progress;
 pub mod recipe;
 pub mod report;

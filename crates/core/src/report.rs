@@ -307,7 +307,7 @@ pub struct QuantizeReport {
     pub quantized_path: String,
     /// `arrow-quant.json` in it.
     pub manifest_path: String,
-    /// The report for people; the manifest until there is a page.
+    /// The report for people: the manifest, until the facade has made the page.
     pub report_path: String,
     /// What the model makes.
     pub modality: &'static str,

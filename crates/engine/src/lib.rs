@@ -9,6 +9,7 @@ pub mod device;
 pub mod error;
 pub mod export;
 pub mod guard;
+pub mod histogram;
 pub mod inspect;
 pub mod job;
 pub mod ledger;

@@ -6,8 +6,9 @@ use aq_core::error::{ConfigIssue, ErrorCode};
 use aq_core::{GivenConfig, Modality, Mode};
 use aq_engine::calibration::{CalibrationRequest, summary};
 use aq_engine::export::{ExportRequest, export};
+use aq_engine::histogram::histograms;
 use aq_engine::inspect::inspect;
-use aq_engine::job::{QuantizeRequest, quantize};
+use aq_engine::job::{PlanRequest, QuantizeRequest, preview, quantize};
 use aq_engine::open::OpenModel;
 use aq_engine::tuning::Tuning;
 use aq_engine::validate::{ValidateRequest, validate};
@@ -28,6 +29,18 @@ pub enum Request {
         #[serde(default)]
         mode: Mode,
         config: Value,
+    },
+    Plan {
+        job_id: String,
+        model_path: PathBuf,
+        output_path: Option<PathBuf>,
+        config: Value,
+    },
+    WeightHistograms {
+        job_id: String,
+        original_path: PathBuf,
+        quantized_path: PathBuf,
+        layers: Vec<String>,
     },
     ValidateQuality {
         job_id: String,
@@ -110,6 +123,18 @@ impl Request {
                 model_path: text(model_path),
                 output_path: text(output_path),
             },
+            Self::Plan { job_id, model_path, output_path, .. } => Call {
+                operation: "plan",
+                job_id: Some(job_id.clone()),
+                model_path: text(model_path),
+                output_path: output_path.as_ref().and_then(text),
+            },
+            Self::WeightHistograms { job_id, original_path, quantized_path, .. } => Call {
+                operation: "weightHistograms",
+                job_id: Some(job_id.clone()),
+                model_path: text(original_path),
+                output_path: text(quantized_path),
+            },
             Self::ValidateQuality { job_id, original_path, quantized_path, .. } => Call {
                 operation: "validateQuality",
                 job_id: Some(job_id.clone()),
@@ -143,6 +168,13 @@ impl Request {
             Self::QuantizeDiffusionModel { model_path, output_path, mode, config, .. } => {
                 let config = GivenConfig::from_value(config).map_err(QuantError::InvalidConfig)?;
                 to_value(&quantize(&QuantizeRequest { model_path, output_path, mode, config, tuning: Tuning::default() }, control)?)
+            }
+            Self::Plan { model_path, output_path, config, .. } => {
+                let config = GivenConfig::from_value(config).map_err(QuantError::InvalidConfig)?;
+                to_value(&preview(&PlanRequest { model_path, output_path, config }, control)?)
+            }
+            Self::WeightHistograms { original_path, quantized_path, layers, .. } => {
+                to_value(&histograms(&original_path, &quantized_path, &layers, control)?)
             }
             Self::ValidateQuality { original_path, quantized_path, config, .. } => {
                 let min_accuracy = config.min_accuracy;

@@ -164,6 +164,11 @@ impl GivenConfig {
         }
     }
 
+    /// The options of each output.
+    pub fn for_each_layout(&self) -> Vec<Self> {
+        self.layouts().map_or_else(|| vec![self.clone()], |list| list.into_iter().map(|layout| self.for_layout(layout)).collect())
+    }
+
     /// Whether a layout is asked for, alone or among others.
     fn names(&self, layout: Layout) -> bool {
         self.layout() == Some(layout) || self.layouts().is_some_and(|l| l.contains(&layout))

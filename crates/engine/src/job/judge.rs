@@ -45,6 +45,17 @@ pub struct LayerInputs {
     pub origin: InputOrigin,
 }
 
+/// How much is known of a layer's inputs.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Rows that decide about its codes.
+    pub rows: usize,
+    /// Rows that its output is judged by.
+    pub judged: usize,
+    /// From the calibration file.
+    pub recorded: bool,
+}
+
 /// The inputs that a job knows: recorded ones, and those of a computed time path.
 pub struct Judge {
     calibration: Option<Calibration>,
@@ -106,8 +117,16 @@ pub fn narrowed(config: &ResolvedConfig, layout: &dyn Layout, layer: &LayerPlan)
 }
 
 impl Judge {
-    /// Opens the calibration that the options name, if they do, and finds the time path, if there is one.
+    /// Opens the calibration that the options name, if they do, and finds the time path, if there is one; time groups are cut where inputs drift.
     pub fn open(disk: &Disk, p: &Planned<'_>, control: &Control, tuning: Tuning, threads: usize) -> Result<Option<Self>, QuantError> {
+        let Some(mut judge) = Self::find(disk, p, tuning, threads)? else { return Ok(None) };
+        judge.cut_groups(p, control)?;
+        judge.warn(p.config, p.plan, control);
+        Ok(Some(judge))
+    }
+
+    /// The same from names and headers alone: which inputs are known, and no time groups.
+    pub fn find(disk: &Disk, p: &Planned<'_>, tuning: Tuning, threads: usize) -> Result<Option<Self>, QuantError> {
         let &Planned { config, source, plan } = p;
         let calibration = match &config.calibration {
             Some(path) => Some(Calibration::open(disk, Path::new(path)).map_err(|e| failed(e, path))?),
@@ -128,10 +147,18 @@ impl Judge {
             Some(c) => recorded(c).into_iter().collect(),
             None => (0..time_path::STEPS).step_by(JUDGED_EVERY).collect(),
         };
-        let mut judge = Self { calibration, time_path, names, steps, groups: vec![], samples, most_values: (budget / 4) as usize };
-        judge.cut_groups(p, control)?;
-        judge.warn(config, plan, control);
-        Ok(Some(judge))
+        Ok(Some(Self { calibration, time_path, names, steps, groups: vec![], samples, most_values: (budget / 4) as usize }))
+    }
+
+    /// How much is known of a layer's inputs; `None` where nothing is.
+    pub fn extent(&self, layer: usize) -> Option<Extent> {
+        if self.is_computed(layer) {
+            let rows = time_path::STEPS as usize;
+            return Some(Extent { rows, judged: rows.div_ceil(JUDGED_EVERY), recorded: false });
+        }
+        let rows = self.rows(layer);
+        let rows = self.steps(layer).iter().map(|s| s.rows.min(rows)).sum();
+        (rows > 0).then_some(Extent { rows, judged: rows, recorded: true })
     }
 
     fn cut_groups(&mut self, p: &Planned<'_>, control: &Control) -> Result<(), QuantError> {

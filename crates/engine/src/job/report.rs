@@ -9,6 +9,7 @@ use aq_core::report::{
     BackendReport, ComponentReport, Fallback, LayerOutcome, LayerReport, Measure, QuantizeReport, SchemeReport, Skipped, TargetReport,
     Warning, megabytes,
 };
+use aq_io::layout::LayerSpec;
 use aq_io::source::Source;
 use aq_kernels::RowSums;
 use serde_json::json;
@@ -119,8 +120,7 @@ pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
 
 /// One layer, as both reports tell it.
 pub fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
-    let s = done.spec.scheme;
-    let (from, to) = (planned.spec.scheme.bits, s.bits);
+    let (from, to) = (planned.spec.scheme.bits, done.spec.scheme.bits);
     LayerReport {
         name: planned.name.clone(),
         written_as: (done.spec.written != done.spec.tensor).then(|| done.spec.written.clone()),
@@ -129,16 +129,7 @@ pub fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
         parameters: done.spec.geometry.numel() as u64,
         role: planned.role.clone(),
         outcome: done.outcome,
-        scheme: SchemeReport {
-            bits: s.bits,
-            group_size: s.group_size,
-            stored_group_size: done.spec.geometry.group,
-            symmetric: s.symmetric(),
-            method: s.method,
-            scale_dtype: s.scale_dtype,
-            rotation: s.rotation,
-            block_type: s.blocks,
-        },
+        scheme: scheme_report(&done.spec),
         bits_per_weight: bits_per_weight(&done.placed, done.spec.geometry),
         figures: done.judged.figures,
         measure: if done.judged.groups.is_empty() { Measure::Weights } else { Measure::Output },
@@ -147,6 +138,20 @@ pub fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
         attempts: done.attempts.clone(),
         second_moments: done.second,
         fallback: (done.outcome == LayerOutcome::Raised).then_some(Fallback { from, to }),
+    }
+}
+
+pub(super) fn scheme_report(spec: &LayerSpec) -> SchemeReport {
+    let s = spec.scheme;
+    SchemeReport {
+        bits: s.bits,
+        group_size: s.group_size,
+        stored_group_size: spec.geometry.group,
+        symmetric: s.symmetric(),
+        method: s.method,
+        scale_dtype: s.scale_dtype,
+        rotation: s.rotation,
+        block_type: s.blocks,
     }
 }
 
@@ -163,7 +168,7 @@ fn raised(layer: &LayerReport, config: &ResolvedConfig) -> Option<Warning> {
     })
 }
 
-fn components(source: &Source, plan: &Plan) -> Vec<ComponentReport> {
+pub(super) fn components(source: &Source, plan: &Plan) -> Vec<ComponentReport> {
     let one = |(i, c): (usize, &aq_io::source::Component)| {
         let planned = plan.components.iter().find(|p| p.component == i);
         let layers =

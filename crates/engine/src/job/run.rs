@@ -74,14 +74,11 @@ pub fn quantize(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Qua
     control.enter(Phase::Config)?;
     let whole = request.config.resolve(request.mode).map_err(QuantError::InvalidConfig)?;
     let layouts = request.config.layouts();
-    let given: Vec<GivenConfig> = match &layouts {
-        Some(layouts) => layouts.iter().map(|&layout| request.config.for_layout(layout)).collect(),
-        None => vec![request.config.clone()],
-    };
+    let given = request.config.for_each_layout();
     let mut outputs = Vec::with_capacity(given.len());
     for (number, given) in given.iter().enumerate() {
         control.ledger.output(number);
-        let mut prepared = prepare(request, given, control)?;
+        let mut prepared = prepare(&request.model_path, Some(&request.output_path), given, request.mode, request.tuning, control)?;
         prepared.like = parts::like(&prepared, &outputs);
         if number == 0 {
             decide(&mut prepared, control)?; // the others when it is their turn: what is known of inputs takes memory
@@ -136,17 +133,24 @@ pub(crate) fn leftover(path: &Path) -> Warning {
     Warning { code: "AQ_WARN_LEFTOVER", message, details: json!({"path": path}) }
 }
 
-fn prepare(request: &QuantizeRequest, given: &GivenConfig, control: &Arc<Control>) -> Result<Prepared, QuantError> {
-    let mut config = given.resolve(request.mode).map_err(QuantError::InvalidConfig)?;
+pub(super) fn prepare(
+    model: &Path,
+    output: Option<&Path>,
+    given: &GivenConfig,
+    mode: Mode,
+    tuning: Tuning,
+    control: &Arc<Control>,
+) -> Result<Prepared, QuantError> {
+    let mut config = given.resolve(mode).map_err(QuantError::InvalidConfig)?;
     config.max_memory_limit_mb = before::memory_limit_mb(given, config.max_memory_limit_mb);
     control.ledger.config(serde_json::to_value(&config).unwrap_or_default());
     control.limit(Limits { total: config.timeout_ms, stall: stall_limit(config.stall_timeout_ms) });
 
     control.enter(Phase::Open)?;
     let disk = control.disk(config.io_retries);
-    let source = source::open(&disk, &request.model_path)?;
+    let source = source::open(&disk, model)?;
     let found = modality::detect(&source, config.modality)?;
-    before::refuse_overlap(&disk, &request.output_path, &source)?;
+    output.map_or(Ok(()), |output| before::refuse_overlap(&disk, output, &source))?;
 
     control.enter(Phase::Plan)?;
     let given = before::with_layout(given, &source)?;
@@ -154,7 +158,7 @@ fn prepare(request: &QuantizeRequest, given: &GivenConfig, control: &Arc<Control
     let layout = before::layout_for(config.layout, config.gguf_type, given.symmetric == Some(false), &source);
     before::warnings(&disk, &given, &source)?.into_iter().for_each(|w| control.ledger.warn(w));
     let subject = Subject { source: &source, found: &found, layout };
-    let (config, plan) = target::widest(&subject, &given, request.mode, config)?;
+    let (config, plan) = target::widest(&subject, &given, mode, config)?;
     control.ledger.config(as_json(&config));
     before::widened(&plan, layout).into_iter().for_each(|w| control.ledger.warn(w));
     control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
@@ -167,7 +171,7 @@ fn prepare(request: &QuantizeRequest, given: &GivenConfig, control: &Arc<Control
         None => Memory::new(limit, threads),
     };
     before::check_memory(&plan, &source, &memory)?;
-    let (pool, tuning, asked) = (pool(config.num_threads)?, request.tuning, plan.layers.clone());
+    let (pool, asked) = (pool(config.num_threads)?, plan.layers.clone());
     let (judge, target, like) = (None, None, None);
     Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning, found, asked, like, target, pool })
 }

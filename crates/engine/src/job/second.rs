@@ -103,8 +103,7 @@ pub fn prepared<'a>(job: &JobContext<'a>, inputs: &LayerInputs, spec: &LayerSpec
     }
     let rows = inputs.learn.iter().filter(|i| counts(i)).map(|i| i.rows).sum();
     let (out, row) = (spec.geometry.out, spec.geometry.row());
-    // Computed inputs lie near a curve; recorded ones may fill as many directions as they are rows.
-    let most = if inputs.origin == InputOrigin::Recorded && rows <= row { rows } else { RANK.min(rows) };
+    let most = most_rank(rows, row, inputs.origin == InputOrigin::Recorded);
     let hold = if is_full(rows, row, out, most) { held(job, &mut recent, Second::full_bytes(rows, row)) } else { None };
     let full = hold.is_some();
     let made = if full {
@@ -136,6 +135,37 @@ fn held<'a>(job: &JobContext<'a>, recent: &mut Recent<'a>, [bytes, _]: [u64; 2])
             hold => return hold,
         }
     }
+}
+
+/// Multiplications of a layer under its inputs.
+pub struct Operations {
+    /// To make the inputs ready.
+    pub ready: f64,
+    /// Of its rows.
+    pub rows: f64,
+    /// In the full form.
+    pub full: bool,
+}
+
+/// How much work a layer is under so many rows of inputs.
+pub fn operations(rows: usize, row: usize, out: usize, recorded: bool) -> Operations {
+    let rank = most_rank(rows, row, recorded);
+    let (k, n, full) = (row as f64, (row * out) as f64, is_full(rows, row, out, rank));
+    let ready = k * if full { k * (k / 3.0 + rows as f64) } else { (rows * rank) as f64 };
+    Operations { ready, rows: n * if full { 1.5 * k } else { 4.0 * rank as f64 }, full }
+}
+
+/// Inputs in the full form, or in that of a rank; for measurements.
+pub fn made(inputs: &[StepInputs], spec: &LayerSpec, rank: Option<usize>) -> Option<Second> {
+    match rank {
+        None => whole(inputs, spec, spec.scheme.bits != BitWidth::Two).map(|made| made.0),
+        Some(rank) => spanned(inputs, spec, rank, None).map(|made| made.0),
+    }
+}
+
+/// Rows of a basis. Computed inputs lie near a curve; recorded ones may fill as many directions as they are rows.
+fn most_rank(rows: usize, row: usize, recorded: bool) -> usize {
+    if recorded && rows <= row { rows } else { RANK.min(rows) }
 }
 
 /// By operations a weight: half a product with `H` for compensation, one for the sweep, and the layer's part of the factorisation; or two

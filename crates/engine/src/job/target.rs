@@ -65,7 +65,7 @@ pub fn widest(s: &Subject<'_>, given: &GivenConfig, mode: Mode, config: Resolved
     Err(unreachable(s.source, smallest, target))
 }
 
-fn target_bytes(config: &ResolvedConfig) -> Option<u64> {
+pub(super) fn target_bytes(config: &ResolvedConfig) -> Option<u64> {
     config.target_model_size_mb.map(|mb| (mb * MB) as u64)
 }
 
@@ -81,7 +81,7 @@ fn lean(config: &ResolvedConfig) -> ResolvedConfig {
 }
 
 /// Bytes of all weight files of a plan, with their headers.
-fn planned_bytes(s: &Subject<'_>, plan: &Plan) -> u64 {
+pub(super) fn planned_bytes(s: &Subject<'_>, plan: &Plan) -> u64 {
     plan.files(s.source, s.layout).iter().map(|file| file.container.planned_len(&file.out())).sum()
 }
 
@@ -138,7 +138,7 @@ fn block_of(name: &str) -> &str {
 }
 
 /// Blocks in the order of the file, each with some layers.
-fn blocks<'p>(layers: impl Iterator<Item = (usize, &'p LayerPlan)>) -> Vec<(String, Vec<usize>)> {
+pub(super) fn blocks<'p>(layers: impl Iterator<Item = (usize, &'p LayerPlan)>) -> Vec<(String, Vec<usize>)> {
     let mut list: Vec<(String, Vec<usize>)> = Vec::new();
     let mut places = HashMap::new();
     for (index, layer) in layers {
@@ -236,7 +236,7 @@ impl Budget<'_> {
 }
 
 /// A layer at another width: the least one from there on that the layout can carry.
-fn widened(layout: &dyn Layout, spec: &LayerSpec, bits: BitWidth) -> LayerSpec {
+pub(super) fn widened(layout: &dyn Layout, spec: &LayerSpec, bits: BitWidth) -> LayerSpec {
     fit_from(layout, &spec.with_scheme(spec.scheme.with_bits(bits))).unwrap_or_else(|_| spec.clone())
 }
 

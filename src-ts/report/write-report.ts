@@ -1,0 +1,42 @@
+/** The report for people: a page in the output folder, beside what programs read. */
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { openDrawing } from './charts/draw.js';
+import type { LayerHistogram } from './histograms.js';
+import { openLines } from './open-lines.js';
+import { type OutputFolder, readOutputFolder, UNKNOWN_FOLDER } from './output-folder.js';
+import { pageOf } from './page.js';
+import { type ReportedResult, reportData } from './report-data.js';
+
+/**
+ * Makes the page.
+ *
+ * @param histograms - of the layers that `worstLayers` names; without them the page has no pictures of weights
+ * @param folder - what was written, where it is known
+ */
+export async function renderReport(
+  result: ReportedResult,
+  histograms?: readonly LayerHistogram[],
+  folder: OutputFolder = UNKNOWN_FOLDER,
+): Promise<string> {
+  const data = reportData(result, histograms, folder);
+  return pageOf(await openDrawing(), data, openLines(result, folder));
+}
+
+/** Writes the page into the output of a job, or of one of its layouts, and resolves with its path. */
+export async function writeReport(result: ReportedResult, histograms?: readonly LayerHistogram[]): Promise<string> {
+  const folder = await readOutputFolder(result.quantizedPath, result.manifestPath);
+  const page = await renderReport(result, histograms, folder);
+  const target = path.join(result.quantizedPath, 'arrow-quant', 'report.html');
+  await mkdir(path.dirname(target), { recursive: true });
+  // A reader sees the old page or the new one.
+  const begun = `${target}.${process.pid}.tmp`;
+  try {
+    await writeFile(begun, page);
+    await rename(begun, target);
+  } catch (error) {
+    await rm(begun, { force: true });
+    throw error;
+  }
+  return target;
+}
