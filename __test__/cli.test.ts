@@ -15,15 +15,23 @@ import { tempDir } from './helpers/temp.js';
 const ESCAPE = String.fromCharCode(27);
 
 describe('help', () => {
-  test.each([[], ['quantize'], ['inspect'], ['calibrate'], ['validate'], ['explain'], ['doctor']])(
-    'arrow-quant %s --help shows examples',
-    async (...command) => {
-      const { code, stdout, stderr } = await runCli([...command, '--help']);
-      expect(code).toBe(0);
-      expect(stdout).toMatch(/Examples:\n {2}\$ arrow-quant/);
-      expect(stderr).toBe('');
-    },
-  );
+  test('arrow-quant --help and that of each command it lists show examples', async () => {
+    const whole = await runCli(['--help']);
+    const list = whole.stdout.slice(whole.stdout.indexOf('Commands:'), whole.stdout.indexOf('Examples:'));
+    const commands = [...list.matchAll(/^ {2}([a-z]+) /gm)]
+      .map(([, name = '']) => name)
+      .filter((name) => name !== 'help');
+    expect(commands).toEqual(expect.arrayContaining(['quantize', 'export', 'compare', 'completion', 'doctor']));
+    const helps = await Promise.all(commands.map((command) => runCli([command, '--help'])));
+    for (const { code, stdout, stderr } of [whole, ...helps]) {
+      expect([code, stderr]).toEqual([0, '']);
+      expect(stdout).toMatch(/Examples:\n {2}\$ (echo .*)?arrow-quant/);
+    }
+    // Flags of the same meaning are there, and the same, in each of them.
+    for (const { stdout } of helps) {
+      for (const flag of ['--json', '--quiet', '--verbose', '--color <when>']) expect(stdout).toContain(`  ${flag} `);
+    }
+  });
   test('--version', async () => {
     expect(await runCli(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' });
   });
@@ -63,6 +71,38 @@ describe('wrong arguments exit with 2 and leave stdout empty', () => {
     expect(stderr).toMatch(/^error AQ_INVALID_/);
     expect(stderr).toContain(told);
     expect(stderr).not.toContain(ESCAPE);
+  });
+  test.each([
+    [[...job, '--layout', 'sdqn'], 'Did you mean sdnq?'],
+    [[...job, '--layout', 'gguf,plan'], 'Did you mean plain?'],
+    [[...job, '--profile', 'locl'], 'Did you mean local?'],
+    [[...job, '--gguf-type', 'q4_k'], 'Did you mean Q4_K_S or Q4_K_M?'],
+    [[...job, '--device', 'gpu'], 'Did you mean cuda?'],
+    [[...job, '--color', 'alwys'], 'Did you mean always?'],
+    [['exprot'], 'Did you mean export?'],
+    [['completion', 'bsh'], 'Did you mean bash?'],
+    [['explain', 'validation_faild'], 'Did you mean AQ_VALIDATION_FAILED?'],
+    [['validate', 'a', 'b', '--layout', 'gguf'], '--layout is an option of quantize'],
+    [['export', 'a', '-o', 'b'], '--layout  expected a layout name, received nothing'],
+    [['inspect'], 'arrow-quant inspect --help'],
+    [['inspect', 'a', '--config', '/nowhere/q.yaml'], '/nowhere/q.yaml'],
+  ])('%j: %s', async (args, told) => {
+    const { code, stdout, stderr } = await runCli(args);
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toContain(told);
+  });
+  test.each([
+    [[...job, '--bit-width', '3']],
+    [[...job, '--group-size', '48']],
+    [[...job, '--method', 'x']],
+    [[...job, '--modality', 'smell']],
+  ])('%j: nothing is near', async (args) => {
+    expect((await runCli(args)).stderr).not.toMatch(/did you mean/i);
+  });
+  test('of several, each says what it may have been meant to be', async () => {
+    const { stderr } = await runCli([...job, '--profile', 'locl', '--method', 'gpt']);
+    expect(stderr).toMatch(/--deployment-profile .*; did you mean\s+local\?/);
+    expect(stderr).toMatch(/--method .*; did you mean\s+gptq\?/);
   });
   test('each issue has a line', async () => {
     const { stderr } = await runCli([...job, '--bit-width', '3', '--group-size', '48']);

@@ -24,6 +24,34 @@ test('quantize, inspect and validate, for people', async () => {
   expect(validated.stdout).toContain('passed');
 });
 
+test('quantize ends with a summary: widths, the worst, why, and what to do next', async () => {
+  const folder = tempDir();
+  const model = writeModel(folder);
+  const out = path.join(folder, 'out');
+  const command = ['quantize', model, '-o', out, '--bit-width', '2', '--min-accuracy', '0.97', '--quiet'];
+  const { code, stdout } = await runCli(command);
+  expect(code).toBe(0);
+  const { report } = JSON.parse((await runCli([...command, '--overwrite', '--json'])).stdout);
+  const [, text = ''] = /\n(bits +layers .*?)\n\n/s.exec(stdout) ?? [];
+  const table = text.split('\n').slice(1);
+  const rows = table.map((line) => line.trim().split(/ {2,}/));
+  const widths = [...new Set<number>(report.layers.map(({ scheme }: { scheme: { bits: number } }) => scheme.bits))];
+  expect(rows.map(([bits]) => bits).filter((bits) => bits !== 'float')).toEqual(widths.sort().map(String));
+  for (const [bits, layers] of rows.filter(([first]) => first !== 'float')) {
+    const ofWidth = report.layers.filter(({ scheme }: { scheme: { bits: number } }) => `${scheme.bits}` === bits);
+    expect(layers).toBe(`${ofWidth.length}`);
+  }
+  const shares = rows.map(([, , , share]) => Number(share?.replace(' %', '')));
+  expect(shares.reduce((sum, share) => sum + share, 0)).toBeCloseTo(100, 0);
+  const worst = Math.min(...report.layers.map(({ similarity }: { similarity: number }) => similarity));
+  expect(stdout).toMatch(new RegExp(`similarity .*worst layers\\n +${worst.toFixed(6)} `));
+  const raised = report.layers.filter(({ outcome }: { outcome: string }) => outcome === 'raised').length;
+  expect(raised).toBeGreaterThan(0);
+  expect(stdout).toMatch(/ {2}raised, \d to \d bits +below 0\.97 at the smaller width/);
+  expect(stdout).toContain(`\ncheck   arrow-quant validate ${model} ${out}\n`);
+  expect(stdout).toMatch(/\nopen +\S+ with diffusers/);
+});
+
 test('calibrate, for people and for programs', async () => {
   const model = path.resolve('examples/digits-dit');
   const file = path.join(model, 'calibration.safetensors');

@@ -45,7 +45,7 @@ async function familyCases(python, folder) {
  * Quantizes one case into both layouts.
  * minAccuracy is 0: what is checked here is that the bytes mean the same to both sides, not that they are good.
  */
-export async function writePair(quantizeDiffusionModel, work, number, { original, settings }) {
+async function writePair(quantizeDiffusionModel, work, number, { original, settings }) {
   const folders = { sdnq: join(work, `${number}-sdnq`), plain: join(work, `${number}-plain`) };
   for (const [layout, outputPath] of Object.entries(folders))
     await quantizeDiffusionModel({ modelPath: original, outputPath, layout, config: { ...settings, minAccuracy: 0 } });

@@ -22,7 +22,7 @@ const COLUMNS = [
 ];
 
 /** What of `found` misses the row `want`; a figure that is not a number misses too. */
-export function shortfalls(want, found) {
+function shortfalls(want, found) {
   const misses = [];
   const atLeast = (name, value, bound) =>
     bound !== undefined && !(value >= bound) && misses.push(`${name} ${value} is below ${bound}`);

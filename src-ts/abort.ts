@@ -6,7 +6,7 @@ import type { AbortError } from './errors/classes.js';
 import { type CallInfo, createError } from './errors/create.js';
 
 /** The error of a call whose signal was aborted before there was a job. Nothing was touched. */
-export function abortedBeforeStart(signal: AbortSignal, call: CallInfo): AbortError {
+function abortedBeforeStart(signal: AbortSignal, call: CallInfo): AbortError {
   return createError(
     'AQ_ABORTED',
     {

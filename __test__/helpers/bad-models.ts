@@ -61,7 +61,7 @@ export const metadataFolder: Maker = (folder) => {
 };
 
 /** One safetensors file with these tensors, beside which nothing tells the modality. */
-export const loneFile =
+const loneFile =
   (tensors: Readonly<Record<string, Tensor>>, metadata?: string): Maker =>
   (folder) => {
     const model = path.join(folder, 'lone');

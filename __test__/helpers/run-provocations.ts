@@ -35,12 +35,12 @@ const calibrated = (code: ErrorCode, name: string, file: string, bytes: () => st
 const METADATA = { format: 'arrow-quant-calibration', version: '1', axis: 'timestep' };
 
 /** A safetensors calibration. */
-export function calibration(tensors: Readonly<Record<string, Tensor>>): Uint8Array {
+function calibration(tensors: Readonly<Record<string, Tensor>>): Uint8Array {
   return encode(tensors, METADATA);
 }
 
 /** Two steps of rows for the first layer of `ditTensors(…, width)`. */
-export function goodCalibration(width: number): Uint8Array {
+function goodCalibration(width: number): Uint8Array {
   const rows = (seed: number) => f32([4, width], gaussian(4 * width, seed));
   return calibration({ [`${LAYER}@0`]: rows(1), [`${LAYER}@500`]: rows(2) });
 }

@@ -4,9 +4,9 @@ import { givenValues } from '../config/entries.js';
 import { IssueList } from '../config/issues.js';
 import { CALIBRATION_OPTIONS, type InspectCalibrationOptions, inspectCalibration } from '../inspect-calibration.js';
 import type { CalibratedLayer, CalibrationInfo } from '../results.js';
-import { addCommonFlags, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
+import { addCommonFlags, addConfigFlag, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
 import type { Session } from './main.js';
-import { Output } from './output.js';
+import { dimHeader, type Line, Output } from './output.js';
 import { withSignals } from './signals.js';
 import { count, megabytes, renderFacts, renderTable } from './table.js';
 
@@ -35,6 +35,7 @@ export function addCalibrate(program: Command, session: Session): void {
     .option('--model <MODEL>', 'the model that it is for')
     .option('--layers', `list every layer and not only the ${SHOWN_LAYERS} with the fewest rows for their inputs`);
   addOptionFlags(command, CALIBRATION_OPTIONS);
+  addConfigFlag(command);
   addCommonFlags(command);
   command.addHelpText('after', EXAMPLES).action(async (file: string, flags: CalibrateFlags) => {
     session.output = new Output(flags);
@@ -45,11 +46,11 @@ export function addCalibrate(program: Command, session: Session): void {
     const modelPath = flags.model;
     const info = await withSignals((signal) => inspectCalibration(file, { ...options, modelPath, signal }));
     for (const { code, message } of info.warnings) session.output.warning(code, message);
-    session.output.result(info, () => describe(info, flags));
+    session.output.result(info, (width) => describe(info, flags, width));
   });
 }
 
-function describe(info: CalibrationInfo, flags: CalibrateFlags): string[] {
+function describe(info: CalibrationInfo, flags: CalibrateFlags, width: number): Line[] {
   const { layers, steps } = info;
   const share = ({ computed, rows, inFeatures }: CalibratedLayer) => (computed ? 1 : 0) + rows / inFeatures;
   const fewestFirst = [...layers].sort((a, b) => share(a) - share(b));
@@ -70,9 +71,9 @@ function describe(info: CalibrationInfo, flags: CalibrateFlags): string[] {
   for (const list of ['missing', 'unused', 'unknown', 'summarised'] as const)
     if (info[list].length > 0) facts.push([list, names(info[list])]);
   return [
-    ...renderFacts(facts),
+    ...renderFacts(facts, width),
     '',
-    ...renderTable(shown, LAYERS),
+    ...dimHeader(renderTable(shown, LAYERS, width)),
     ...(shown.length < layers.length ? [`… ${layers.length - shown.length} more; --layers shows all`] : []),
   ];
 }

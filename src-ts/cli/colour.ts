@@ -5,6 +5,8 @@ export type ColourMode = 'always' | 'never' | 'auto';
 export interface Palette {
   readonly red: (text: string) => string;
   readonly yellow: (text: string) => string;
+  readonly green: (text: string) => string;
+  readonly bold: (text: string) => string;
   readonly dim: (text: string) => string;
 }
 
@@ -17,6 +19,7 @@ export function wantsColour(mode: ColourMode, env: Readonly<NodeJS.ProcessEnv>, 
 }
 
 export function palette(coloured: boolean): Palette {
-  const paint = (codes: string) => (text: string) => (coloured ? `\u001b[${codes}m${text}\u001b[0m` : text);
-  return { red: paint('1;31'), yellow: paint('33'), dim: paint('2') };
+  const paint = (codes: string) => (text: string) =>
+    coloured && text !== '' ? `\u001b[${codes}m${text}\u001b[0m` : text;
+  return { red: paint('1;31'), yellow: paint('33'), green: paint('32'), bold: paint('1'), dim: paint('2') };
 }

@@ -7,7 +7,7 @@ import type { Comparison } from '../results.js';
 import { COMPARED_LAYERS, notShown, SHOWN_LAYERS, shownLayers } from './compared-layers.js';
 import { addCommonFlags, addJobFlags, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
 import type { Session } from './main.js';
-import { Output } from './output.js';
+import { dimHeader, type Line, Output } from './output.js';
 import { progressView } from './progress-view.js';
 import { withSignals } from './signals.js';
 import { megabytes, renderFacts, renderTable } from './table.js';
@@ -42,24 +42,27 @@ export function addCompare(program: Command, session: Session): void {
     const entries = readFlags(flags, OPTIONS, issues);
     issues.throwIfAny({ operation: 'arrow-quant compare', startedAt: performance.now(), callSite: undefined });
     const options = givenValues(entries) as CompareOptions;
-    const onProgress = progressView({ json: output.json, quiet: output.quiet, progress: flags.progress });
+    const onProgress = progressView({ ...output, progress: flags.progress });
     const report = await withSignals((signal) => compare(a, b, { ...options, onProgress, signal }));
     for (const { code, message } of report.warnings) output.warning(code, message);
-    output.result(report, () => describe(report, flags.layers === true));
+    output.result(report, (width) => describe(report, flags.layers === true, width));
   });
 }
 
-function describe(report: Comparison, withLayers: boolean): string[] {
+function describe(report: Comparison, withLayers: boolean, width: number): Line[] {
   const shown = shownLayers(report.layers, withLayers);
   return [
-    ...renderFacts([
-      ['cosine', report.cosineSimilarity.toFixed(6)],
-      ['SQNR', `${report.sqnrDb.toFixed(2)} dB`],
-      ['size', `${megabytes(report.originalSizeMb)} and ${megabytes(report.modelSizeMb)}`],
-      ['layers', `${report.layers.length} compared, ${report.equal} equal floats`],
-    ]),
+    ...renderFacts(
+      [
+        ['cosine', report.cosineSimilarity.toFixed(6)],
+        ['SQNR', `${report.sqnrDb.toFixed(2)} dB`],
+        ['size', `${megabytes(report.originalSizeMb)} and ${megabytes(report.modelSizeMb)}`],
+        ['layers', `${report.layers.length} compared, ${report.equal} equal floats`],
+      ],
+      width,
+    ),
     '',
-    ...renderTable(shown, COMPARED_LAYERS),
+    ...dimHeader(renderTable(shown, COMPARED_LAYERS, width)),
     ...notShown(report.layers, shown),
   ];
 }

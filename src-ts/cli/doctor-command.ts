@@ -4,8 +4,9 @@ import { diagnose } from '../diagnose/diagnose.js';
 import type { Status, StatusCheck } from '../diagnose/status.js';
 import { addCommonFlags, type CommonFlags } from './flags.js';
 import type { Session } from './main.js';
-import { Output } from './output.js';
+import { type Line, Output } from './output.js';
 import { megabytes, renderFacts } from './table.js';
+import { wrap } from './terminal-text.js';
 
 const EXAMPLES = `
 Examples:
@@ -16,6 +17,9 @@ Examples:
 
 /** As for `AQ_NATIVE_LOAD`, the only thing that no call works without. */
 const UNUSABLE = 1;
+
+/** Columns of status and name before what is told. */
+const INDENT = 14;
 
 interface DoctorFlags extends CommonFlags {
   readonly path?: string;
@@ -31,28 +35,34 @@ export function addDoctor(program: Command, session: Session): void {
     session.output = new Output(flags);
     const status = await diagnose({ path: flags.path });
     if (status.checks.some((check) => check.status === 'fail')) session.exitCode = UNUSABLE;
-    session.output.result(status, () => describe(status));
+    session.output.result(status, (width) => describe(status, width));
   });
 }
 
-function describe({ version, node, platform, native, cpu, memory, disk, checks }: Status): string[] {
+function describe({ version, node, platform, native, cpu, memory, disk, checks }: Status, width: number): Line[] {
   const { total, available, limit } = memory;
   const limited = limit === null ? '' : `, limit ${megabytes(limit / 1e6)}`;
   return [
-    ...renderFacts([
-      ['version', version],
-      ['node', `${node}, ${platform}`],
-      ['addon', native.loaded ? `${native.version}` : 'not loaded'],
-      ['cpu', `${cpu.cores} core(s)${cpu.simd === null ? '' : `, ${cpu.simd}`}`],
-      ['memory', `${megabytes(available / 1e6)} of ${megabytes(total / 1e6)} available${limited}`],
-      ['disk', disk === null ? 'unknown' : `${megabytes(disk.free / 1e6)} free for ${disk.path}`],
-    ]),
+    ...renderFacts(
+      [
+        ['version', version],
+        ['node', `${node}, ${platform}`],
+        ['addon', native.loaded ? `${native.version}` : 'not loaded'],
+        ['cpu', `${cpu.cores} core(s)${cpu.simd === null ? '' : `, ${cpu.simd}`}`],
+        ['memory', `${megabytes(available / 1e6)} of ${megabytes(total / 1e6)} available${limited}`],
+        ['disk', disk === null ? 'unknown' : `${megabytes(disk.free / 1e6)} free for ${disk.path}`],
+      ],
+      width,
+    ),
     '',
-    ...checks.flatMap(checkLines),
+    ...checks.flatMap((check) => checkLines(check, width)),
   ];
 }
 
-function checkLines({ name, status, message, hint }: StatusCheck): string[] {
-  const line = `${status.padEnd(4)}  ${name.padEnd(8)}${message}`;
-  return hint === null ? [line] : [line, `${' '.repeat(14)}${hint}`];
+function checkLines({ name, status, message, hint }: StatusCheck, width: number): Line[] {
+  const indent = ' '.repeat(INDENT);
+  const [first = '', ...more] = wrap(message, width - INDENT);
+  const line = `${status.padEnd(6)}${name.padEnd(8)}${first}`;
+  const rest = [...more, ...(hint === null ? [] : wrap(hint, width - INDENT))].map((text) => indent + text);
+  return [status === 'ok' ? line : { style: status === 'warn' ? 'yellow' : 'red', text: line }, ...rest];
 }

@@ -3,8 +3,17 @@ import { type Command, Option } from 'commander';
 import { givenValues } from '../config/entries.js';
 import { IssueList } from '../config/issues.js';
 import { LAYOUTS } from '../config/option-table.js';
+import { Place } from '../config/place.js';
 import { EXPORT_OPTIONS, type ExportModelOptions, exportModel } from '../export-model.js';
-import { addCommonFlags, addJobFlags, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
+import {
+  addCommonFlags,
+  addJobFlags,
+  addOptionFlags,
+  addOutputFlag,
+  type CommonFlags,
+  readFlags,
+  readOutputPath,
+} from './flags.js';
 import type { Session } from './main.js';
 import { Output } from './output.js';
 import { progressView } from './progress-view.js';
@@ -20,16 +29,14 @@ Examples:
   $ arrow-quant export ./model-int4-symmetric -o ./model-ct --layout compressed-tensors
 `;
 
-interface ExportFlags extends CommonFlags, Readonly<Record<string, unknown>> {
-  readonly outputPath: string;
-}
+type ExportFlags = CommonFlags & Readonly<Record<string, unknown>>;
 
 export function addExport(program: Command, session: Session): void {
   const command = program
     .command('export')
     .description('write a quantized model in another layout, with the same codes or their values')
-    .argument('<MODEL>', 'a quantized model in any layout that is read')
-    .requiredOption('-o, --output-path <folder>', 'folder to make');
+    .argument('<MODEL>', 'a quantized model in any layout that is read');
+  addOutputFlag(command);
   command.addOption(new Option('--layout <name>', `${LAYOUTS.slice(1).join(', ')}; required`));
   addOptionFlags(
     command,
@@ -42,12 +49,17 @@ export function addExport(program: Command, session: Session): void {
     const { output } = session;
     const issues = new IssueList();
     const entries = readFlags(flags, EXPORT_OPTIONS, issues);
-    issues.throwIfAny({ operation: 'arrow-quant export', startedAt: performance.now(), callSite: undefined });
+    if (!entries.has('layout') && flags.layout === undefined) {
+      const place = new Place(issues, '--layout', 'cli', `Name the layout to write: ${LAYOUTS.slice(1).join(', ')}.`);
+      place.refuse('a layout name', undefined, { received: 'nothing' });
+    }
+    const to = readOutputPath(flags, issues);
+    const call = { operation: 'arrow-quant export', startedAt: performance.now(), callSite: undefined };
+    issues.throwIfAny(call);
+    if (to === undefined) throw issues.toError(call);
     const options = givenValues(entries) as Pick<ExportModelOptions, (typeof EXPORT_OPTIONS)[number]>;
-    const onProgress = progressView({ json: output.json, quiet: output.quiet, progress: flags.progress });
-    const report = await withSignals((signal) =>
-      exportModel({ ...options, from, to: flags.outputPath, onProgress, signal }),
-    );
+    const onProgress = progressView({ ...output, progress: flags.progress });
+    const report = await withSignals((signal) => exportModel({ ...options, from, to, onProgress, signal }));
     for (const { code, message } of report.warnings) output.warning(code, message);
     output.result(report, () =>
       renderFacts([

@@ -2,12 +2,15 @@
 import { type Command, Option } from 'commander';
 import { checkOptions, type Entry, mergeEntries, optionPlace } from '../config/entries.js';
 import { readEnvironment } from '../config/environment.js';
-import type { IssueList } from '../config/issues.js';
+import type { IssueList, IssueSink, Problem } from '../config/issues.js';
 import { OPTION_TABLE, type OptionName } from '../config/option-table.js';
 import { parseOptionText } from '../config/parse-text.js';
 import { readPath } from '../config/paths.js';
 import { Place } from '../config/place.js';
 import { readYamlFile } from '../config/yaml-file.js';
+import type { ConfigIssue } from '../errors/details.js';
+import { displayName } from '../errors/text.js';
+import { suggestValue } from './option-values.js';
 
 /** Flags that are no options of the table. */
 export interface CommonFlags {
@@ -17,10 +20,38 @@ export interface CommonFlags {
   readonly color?: 'always' | 'never' | 'auto';
   readonly progress?: boolean;
   readonly config?: string;
+  readonly outputPath?: string;
+}
+
+/** Adds to refused words what they may have been meant to be. */
+class SuggestingSink implements IssueSink {
+  readonly #issues: IssueSink;
+  readonly #name: OptionName;
+  readonly #written: string;
+
+  constructor(issues: IssueSink, name: OptionName, written: string) {
+    this.#issues = issues;
+    this.#name = name;
+    this.#written = written;
+  }
+
+  get empty(): boolean {
+    return this.#issues.empty;
+  }
+
+  add(path: string, source: ConfigIssue['source'], problem: Problem): void {
+    const question = suggestValue(this.#name, this.#written);
+    if (question === undefined) {
+      this.#issues.add(path, source, problem);
+      return;
+    }
+    const message = `Expected ${problem.expected} for ${path} but received ${displayName(this.#written)}. ${question}`;
+    this.#issues.add(path, source, { ...problem, message, hint: `${question} ${problem.hint ?? ''}`.trimEnd() });
+  }
 }
 
 /** `bitWidth` is `--bit-width`. */
-export function flagOf(name: string): string {
+function flagOf(name: string): string {
   return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
@@ -47,21 +78,42 @@ export function addOptionFlags(command: Command, names: readonly OptionName[]): 
   }
 }
 
+const OUTPUT_GROUP = 'What is shown:';
+
+/** Adds the folder that a command makes. */
+export function addOutputFlag(command: Command): void {
+  command.option('-o, --output-path <folder>', 'folder to make; required');
+}
+
+/** The folder to make; leaving it out is a problem among others. */
+export function readOutputPath({ outputPath }: CommonFlags, issues: IssueList): string | undefined {
+  if (outputPath !== undefined) return outputPath;
+  const place = new Place(issues, '--output-path', 'cli', 'Name the folder to make with -o.');
+  return place.refuse('a path', undefined, { received: 'nothing' });
+}
+
 /** Adds the flags every command has. */
 export function addCommonFlags(command: Command): void {
   command
+    .optionsGroup(OUTPUT_GROUP)
     .option('--json', 'one line of JSON on stdout, nothing else')
     .option('--quiet', 'no progress and no warnings')
     .option('--verbose', 'errors with stack and causes')
     .addOption(
-      new Option('--color <when>', 'always, never or auto').choices(['always', 'never', 'auto']).default('auto'),
+      new Option('--color <when>', 'when text is coloured').choices(['always', 'never', 'auto']).default('auto'),
     );
+}
+
+/** Adds the file that options may come from. */
+export function addConfigFlag(command: Command): void {
+  command.option('--config <file>', 'YAML file with options; a flag wins over a variable, a variable over the file');
 }
 
 /** Adds the flags of commands that run a job. */
 export function addJobFlags(command: Command): void {
+  addConfigFlag(command);
   command
-    .option('--config <file>', 'YAML file with options')
+    .optionsGroup(OUTPUT_GROUP)
     .option('--progress', 'show progress, as JSON lines on stderr with --json')
     .option('--no-progress', 'show no progress');
 }
@@ -77,7 +129,12 @@ export function readFlags(
     const given = flags[name];
     if (given !== undefined) values.set(name, typeof given === 'string' ? parseOptionText(name, given) : given);
   }
-  const own = checkOptions(values, 'call', optionPlace(issues, 'cli', flagOf), names);
+  const placeOf = (name: string) => {
+    const written = flags[name];
+    const sink = typeof written === 'string' ? new SuggestingSink(issues, name as OptionName, written) : issues;
+    return new Place(sink, flagOf(name), 'cli');
+  };
+  const own = checkOptions(values, 'call', placeOf, names);
   const env = readEnvironment(process.env, issues, names);
   const path = flags.config === undefined ? undefined : readPath(flags.config, new Place(issues, '--config', 'cli'));
   const file = path === undefined ? new Map<OptionName, Entry>() : readYamlFile(path, issues);

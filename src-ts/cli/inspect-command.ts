@@ -4,9 +4,9 @@ import { givenValues } from '../config/entries.js';
 import { IssueList } from '../config/issues.js';
 import { type InspectOptions, inspect } from '../inspect.js';
 import type { InspectedComponent, InspectedLayer, ModelInfo } from '../results.js';
-import { addCommonFlags, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
+import { addCommonFlags, addConfigFlag, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
 import type { Session } from './main.js';
-import { Output } from './output.js';
+import { dimHeader, type Line, Output } from './output.js';
 import { withSignals } from './signals.js';
 import { count, megabytes, renderFacts, renderTable } from './table.js';
 
@@ -28,6 +28,7 @@ export function addInspect(program: Command, session: Session): void {
     .argument('<MODEL>', 'pipeline folder, component folder, transformers folder, .safetensors or .gguf file')
     .option('--layers', 'list every layer');
   addOptionFlags(command, ['modality']);
+  addConfigFlag(command);
   addCommonFlags(command);
   command.addHelpText('after', EXAMPLES).action(async (model: string, flags: InspectFlags) => {
     session.output = new Output(flags);
@@ -36,29 +37,30 @@ export function addInspect(program: Command, session: Session): void {
     issues.throwIfAny({ operation: 'arrow-quant inspect', startedAt: performance.now(), callSite: undefined });
     const options = givenValues(entries) as InspectOptions;
     const info = await withSignals((signal) => inspect(model, { ...options, signal }));
-    session.output.result(info, () => describe(info, flags.layers === true));
+    session.output.result(info, (width) => describe(info, flags.layers === true, width));
   });
 }
 
-function describe(info: ModelInfo, withLayers: boolean): string[] {
+function describe(info: ModelInfo, withLayers: boolean, width: number): Line[] {
   const modality =
     info.modality === null
       ? `unknown; looked at ${info.lookedAt.join(', ')}`
       : `${info.modality} (${info.modalitySource})`;
-  const lines = renderFacts([
+  const facts: [string, string][] = [
     ['model', info.path],
     ['kind', info.className === null ? info.kind : `${info.kind}, ${info.className}`],
     ['modality', modality],
     ['size', `${count(info.parameters)} parameters, ${megabytes(info.bytes / 1e6)}`],
-  ]);
-  lines.push('', ...renderTable(info.components, COMPONENTS));
+  ];
+  const lines: Line[] = renderFacts(facts, width);
+  lines.push('', ...dimHeader(renderTable(info.components, COMPONENTS, width)));
   for (const component of info.components.filter(({ layers }) => layers.length > 0)) {
     lines.push(
       '',
       `${component.name === '' ? 'model' : component.name}: what quantizing would do`,
-      ...renderTable(plans(component), PLANS),
+      ...dimHeader(renderTable(plans(component), PLANS, width)),
     );
-    if (withLayers) lines.push('', ...renderTable(component.layers, LAYERS));
+    if (withLayers) lines.push('', ...dimHeader(renderTable(component.layers, LAYERS, width)));
   }
   return lines;
 }

@@ -3,12 +3,14 @@ import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
 import { addCalibrate } from './calibrate-command.js';
 import { addCompare } from './compare-command.js';
+import { addCompletion } from './completion-command.js';
 import { addDoctor } from './doctor-command.js';
 import { exitCodeOf } from './exit-codes.js';
 import { addExplain } from './explain-command.js';
 import { addExport } from './export-command.js';
 import { addInspect } from './inspect-command.js';
 import { Output } from './output.js';
+import { addPlan } from './plan-command.js';
 import { addQuantize } from './quantize-command.js';
 import { usageError } from './usage-error.js';
 import { addValidate } from './validate-command.js';
@@ -29,6 +31,7 @@ Examples:
   $ arrow-quant export ./FLUX.1-dev-int4 -o ./FLUX.1-dev-decoded --layout plain
   $ arrow-quant explain AQ_VALIDATION_FAILED
   $ arrow-quant doctor
+  $ source <(arrow-quant completion bash)
 
 Every option can also be set by an environment variable (ARROW_QUANT_BIT_WIDTH=4) or in a YAML file (--config FILE).
 `;
@@ -51,7 +54,7 @@ export async function main(args: readonly string[]): Promise<number> {
       if (error.exitCode === 0) return 0;
       if (error.code === 'commander.help') return 2; // no command: the help was the answer
     }
-    const failure = error instanceof CommanderError ? usageError(error) : error;
+    const failure = error instanceof CommanderError ? usageError(error, program) : error;
     session.output.failure(failure);
     return exitCodeOf(failure);
   }
@@ -66,7 +69,18 @@ function createProgram(session: Session): Command {
     .exitOverride()
     // Usage errors are rendered like all others.
     .configureOutput({ outputError: () => undefined });
-  const commands = [addQuantize, addInspect, addCalibrate, addValidate, addCompare, addExport, addExplain, addDoctor];
+  const commands = [
+    addQuantize,
+    addPlan,
+    addInspect,
+    addCalibrate,
+    addValidate,
+    addCompare,
+    addExport,
+    addExplain,
+    addDoctor,
+    addCompletion,
+  ];
   for (const add of commands) add(program, session);
   return program;
 }

@@ -14,18 +14,30 @@ export interface OutputFlags {
   readonly color?: ColourMode;
 }
 
+/** A line of a result. What it holds may come from a file, so it is coloured here, once it is escaped. */
+export type Line = string | { readonly style: keyof Palette; readonly text: string };
+
+/** A table whose header line stands back. */
+export function dimHeader([header = '', ...rows]: readonly string[]): Line[] {
+  return [{ style: 'dim', text: header }, ...rows];
+}
+
 export class Output {
   readonly json: boolean;
   readonly quiet: boolean;
+  /** Of stderr. */
+  readonly palette: Palette;
   readonly #verbose: boolean;
-  readonly #palette: Palette;
+  readonly #resultPalette: Palette;
 
   constructor(flags: OutputFlags) {
     this.json = flags.json ?? false;
     this.quiet = flags.quiet ?? false;
     this.#verbose = flags.verbose ?? false;
-    const coloured = wantsColour(flags.color ?? 'auto', process.env, process.stderr.isTTY === true);
-    this.#palette = palette(coloured && !this.json);
+    const paletteOf = ({ isTTY }: { readonly isTTY?: boolean }) =>
+      palette(!this.json && wantsColour(flags.color ?? 'auto', process.env, isTTY === true));
+    this.palette = paletteOf(process.stderr);
+    this.#resultPalette = paletteOf(process.stdout);
   }
 
   /** For the time before the arguments are understood; a wrong argument must be reported in the wanted form too. */
@@ -51,15 +63,18 @@ export class Output {
     }
   }
 
-  /** The result: one JSON line, or the lines for people. */
-  result(report: object, lines: () => readonly string[]): void {
-    const text = this.json ? JSON.stringify({ ok: true, report }) : lines().map(safeLine).join('\n');
+  /** The result: one JSON line, or the lines for people; `width` is that of the terminal, and without one nothing is cut. */
+  result(report: object, lines: (width: number) => readonly Line[]): void {
+    const shown = (line: Line) =>
+      typeof line === 'string' ? safeLine(line) : this.#resultPalette[line.style](safeLine(line.text));
+    const width = (process.stdout.isTTY && process.stdout.columns) || Number.POSITIVE_INFINITY;
+    const text = this.json ? JSON.stringify({ ok: true, report }) : lines(width).map(shown).join('\n');
     process.stdout.write(`${text}\n`);
   }
 
   warning(code: string, message: string): void {
     if (this.json || this.quiet) return; // --json carries them in the report
-    process.stderr.write(`${this.#palette.yellow('warning')} ${code}  ${safeLine(message)}\n`);
+    process.stderr.write(`${this.palette.yellow('warning')} ${code}  ${safeLine(message)}\n`);
   }
 
   failure(error: unknown): void {
@@ -70,7 +85,7 @@ export class Output {
     }
     // Some terminals say that they have no columns at all.
     const width = Math.max(MIN_WIDTH, Math.min(MAX_WIDTH, process.stderr.columns || MAX_WIDTH));
-    const text = renderError(error, { palette: this.#palette, width, verbose: this.#verbose });
+    const text = renderError(error, { palette: this.palette, width, verbose: this.#verbose });
     process.stderr.write(`${text}\n`);
   }
 }

@@ -7,9 +7,9 @@ import { OPTION_NAMES } from '../config/option-table.js';
 import { Place } from '../config/place.js';
 import { plan } from '../plan.js';
 import type { JobPlan, PlannedLayer, PlannedRaise, PlannedTarget } from '../plan-report.js';
-import { addCommonFlags, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
+import { addCommonFlags, addConfigFlag, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
 import type { Session } from './main.js';
-import { Output } from './output.js';
+import { dimHeader, type Line, Output } from './output.js';
 import { withSignals } from './signals.js';
 import { count, megabytes, renderFacts, renderTable } from './table.js';
 
@@ -35,7 +35,7 @@ export function addPlan(program: Command, session: Session): void {
     .option('-o, --output-path <folder>', 'folder that would be made, to tell whether there is room')
     .option('--layers', 'list every layer');
   addOptionFlags(command, OPTION_NAMES);
-  command.option('--config <file>', 'YAML file with options');
+  addConfigFlag(command);
   addCommonFlags(command);
   command.addHelpText('after', EXAMPLES).action(async (model: string, flags: PlanFlags) => {
     session.output = new Output(flags);
@@ -47,17 +47,17 @@ export function addPlan(program: Command, session: Session): void {
     const config = fromEntries(entries);
     const report = await withSignals((signal) => plan({ modelPath: model, outputPath, config, signal }));
     for (const { code, message } of report.warnings) session.output.warning(code, message);
-    session.output.result(report, () => describe(report, flags.layers === true));
+    session.output.result(report, (width) => describe(report, flags.layers === true, width));
   });
 }
 
-function describe(report: JobPlan, withLayers: boolean): string[] {
+function describe(report: JobPlan, withLayers: boolean, width: number): Line[] {
   const { disk, memory, time, target } = report;
   const outputs = report.outputs ?? [report];
   const size = (one: Omit<JobPlan, 'outputs'>) =>
     `${megabytes(one.originalSizeMb)} to ${one.exact ? '' : 'about '}${megabytes(one.modelSizeMb)}, ${one.compressionRatio.toFixed(2)} times smaller`;
   const seconds = outputs.reduce((sum, one) => sum + one.time.seconds, 0);
-  const lines = renderFacts([
+  const facts: (readonly [string, string])[] = [
     ['model', report.modelPath],
     ['layout', `${outputs.map(({ layout }) => layout).join(', ')}, ${report.modality} (${report.modalitySource})`],
     ['layers', `${count(report.layers.length)} to quantize, ${count(report.skipped.length)} left as they are`],
@@ -67,10 +67,11 @@ function describe(report: JobPlan, withLayers: boolean): string[] {
     ['time', `about ${duration(seconds)} with ${time.threads} thread${time.threads === 1 ? '' : 's'} of this machine`],
     ...(disk === null ? [] : [['disk', diskText(disk)] as const]),
     ...(target === null ? [] : [['target', targetText(target)] as const]),
-  ]);
-  lines.push('', ...renderTable(schemes(report.layers), SCHEMES));
-  if (target !== null && target.raises.length > 0) lines.push('', ...trade(target));
-  if (withLayers) lines.push('', ...renderTable(report.layers, LAYERS));
+  ];
+  const lines: Line[] = renderFacts(facts, width);
+  lines.push('', ...dimHeader(renderTable(schemes(report.layers), SCHEMES, width)));
+  if (target !== null && target.raises.length > 0) lines.push('', ...trade(target, width));
+  if (withLayers) lines.push('', ...dimHeader(renderTable(report.layers, LAYERS, width)));
   return lines;
 }
 
@@ -89,11 +90,11 @@ function targetText({ targetMb, bitWidth, baseMb, leftMb }: PlannedTarget): stri
   return `${megabytes(targetMb)}: ${megabytes(baseMb)} at ${bitWidth} bits, ${megabytes(leftMb)} left`;
 }
 
-function trade({ raises }: PlannedTarget): string[] {
+function trade({ raises }: PlannedTarget, width: number): Line[] {
   const more = raises.length > SHOWN_RAISES ? [`and ${raises.length - SHOWN_RAISES} more`] : [];
   return [
     'What is left can raise some of these blocks; which, their error decides when the weights are read.',
-    ...renderTable(raises.slice(0, SHOWN_RAISES), RAISES),
+    ...dimHeader(renderTable(raises.slice(0, SHOWN_RAISES), RAISES, width)),
     ...more,
   ];
 }

@@ -5,6 +5,10 @@ import { ArrowQuantError, ConfigurationError, isArrowQuantError } from '../error
 import { sentenceOf } from '../errors/sentence.js';
 import { displayName, escapeText } from '../errors/text.js';
 import type { Palette } from './colour.js';
+import { wrap } from './terminal-text.js';
+
+/** Columns of a label with what surrounds it. */
+const LABEL = 9;
 
 export interface ErrorStyle {
   readonly palette: Palette;
@@ -26,9 +30,9 @@ export function renderError(error: unknown, style: ErrorStyle): string {
   // Our own texts arrive escaped; an error that was revived from JSON may hold anything.
   const lines = [`${red('error')} ${escapeText(`${error.code}  ${error.title}`)}`];
   const body = error instanceof ConfigurationError ? issueLines(error) : [bodyOf(error)];
-  for (const text of body) lines.push(...wrap(text, style.width - 2).map((line) => `  ${line}`));
+  for (const text of body) lines.push(...wrap(escapeText(text), style.width - 2).map((line) => `  ${line}`));
   const facts = factsOf(error);
-  if (facts !== '') lines.push(label('layer') + facts);
+  if (facts !== '') lines.push(...labelled(label('layer'), facts, style));
   if (error.context.elapsedMs > 0 && error.context.phase !== 'config') {
     lines.push(`${label('phase')}${escapeText(error.context.phase)}, ${(error.context.elapsedMs / 1000).toFixed(1)} s`);
   }
@@ -39,7 +43,12 @@ export function renderError(error: unknown, style: ErrorStyle): string {
 }
 
 function issueLines(error: ConfigurationError): string[] {
-  return error.issues.map(({ path, expected, received }) => `${path}  expected ${expected}, received ${received}`);
+  return error.issues.map(({ path, expected, received, message }) => {
+    // The advice of a single problem holds it already.
+    const question = error.issues.length > 1 ? /did you mean ([^?]+\?)$/i.exec(message)?.[1] : undefined;
+    const meant = question === undefined ? '' : `; did you mean ${question}`;
+    return `${path}  expected ${expected}, received ${received}${meant}`;
+  });
 }
 
 /** Layer and counts of a failed validation have a line of their own. */
@@ -59,8 +68,13 @@ function factsOf(error: ArrowQuantError): string {
 function actionLines(error: ArrowQuantError, style: ErrorStyle, label: (name: string) => string): string[] {
   const actions =
     error.suggestions.length > 1 ? error.suggestions.map((text, index) => `${index + 1}. ${text}`) : [error.hint];
-  const wrapped = actions.flatMap((action) => wrap(action, style.width - 9));
-  return wrapped.map((line, index) => (index === 0 ? label('try') : ' '.repeat(9)) + line);
+  return labelled(label('try'), actions.map(escapeText).join('\n'), style);
+}
+
+/** A text of one or several lines, broken to stand beside its label. */
+function labelled(label: string, text: string, { width }: ErrorStyle): string[] {
+  const lines = text.split('\n').flatMap((line) => wrap(line, width - LABEL));
+  return lines.map((line, index) => (index === 0 ? label : ' '.repeat(LABEL)) + line);
 }
 
 function verboseLines(error: ArrowQuantError, label: (name: string) => string): string[] {
@@ -69,20 +83,6 @@ function verboseLines(error: ArrowQuantError, label: (name: string) => string): 
   );
   const frames = (error.stack ?? '').split('\n').filter((line) => line.startsWith('    at '));
   return [...causes, ...frames.map(escapeText)];
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of escapeText(text).split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else {
-      line = line === '' ? word : `${line} ${word}`;
-    }
-  }
-  return [...lines, line];
 }
 
 function escapeLines(text: string): string {

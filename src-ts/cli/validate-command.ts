@@ -8,7 +8,7 @@ import { COMPARED_LAYERS, notShown, SHOWN_LAYERS, shownLayers } from './compared
 import { BELOW_THRESHOLD } from './exit-codes.js';
 import { addCommonFlags, addJobFlags, addOptionFlags, type CommonFlags, readFlags } from './flags.js';
 import type { Session } from './main.js';
-import { Output } from './output.js';
+import { dimHeader, type Line, Output } from './output.js';
 import { progressView } from './progress-view.js';
 import { withSignals } from './signals.js';
 import { megabytes, renderFacts, renderTable } from './table.js';
@@ -49,31 +49,36 @@ async function run(original: string, quantized: string, flags: ValidateFlags, se
   const entries = readFlags(flags, OPTIONS, issues);
   issues.throwIfAny({ operation: 'arrow-quant validate', startedAt: performance.now(), callSite: undefined });
   const options = givenValues(entries) as ValidateQualityOptions;
-  const onProgress = progressView({ json: output.json, quiet: output.quiet, progress: flags.progress });
+  const onProgress = progressView({ ...output, progress: flags.progress });
   const report = await withSignals((signal) =>
     validateQuality(original, quantized, { ...options, onProgress, signal }),
   );
   for (const { code, message } of report.warnings) output.warning(code, message);
-  output.result(report, () => describe(report, flags.layers === true));
+  output.result(report, (width) => describe(report, flags.layers === true, width));
   if (!report.passed) session.exitCode = BELOW_THRESHOLD;
 }
 
-function describe(report: QualityReport, withLayers: boolean): string[] {
+function describe(report: QualityReport, withLayers: boolean, width: number): Line[] {
   const shown = shownLayers(report.layers, withLayers);
   const verdict = report.passed
     ? `passed: every layer reaches ${report.threshold}`
     : `failed: ${report.failed.length} of ${report.layers.length} layers below ${report.threshold}`;
   const size = `${megabytes(report.originalSizeMb)} to ${megabytes(report.modelSizeMb)}, ${report.compressionRatio.toFixed(2)} times smaller`;
-  return [
-    ...renderFacts([
+  const [first = '', ...facts] = renderFacts(
+    [
       ['quality', verdict],
       ['cosine', report.cosineSimilarity.toFixed(6)],
       ['SQNR', `${report.sqnrDb.toFixed(2)} dB`],
       ['size', size],
       ['layers', `${report.layers.length} quantized, ${report.unquantized} not`],
-    ]),
+    ],
+    width,
+  );
+  return [
+    { style: report.passed ? 'green' : 'red', text: first },
+    ...facts,
     '',
-    ...renderTable(shown, LAYERS),
+    ...dimHeader(renderTable(shown, LAYERS, width)),
     ...notShown(report.layers, shown),
   ];
 }

@@ -48,7 +48,7 @@ export function readCallOptions(
 }
 
 /** Checks a callback and a signal. Signals are duck-typed, so that polyfills pass. */
-export function readHooks(onProgress: unknown, signal: unknown, issues: IssueSink): CallHooks {
+function readHooks(onProgress: unknown, signal: unknown, issues: IssueSink): CallHooks {
   const callback = new Place(issues, 'onProgress', 'option', 'Pass a function that takes an event, or leave it out.');
   const abort = new Place(issues, 'signal', 'option', 'Pass the signal of an AbortController, or leave it out.');
   const isCallback = onProgress === undefined || typeof onProgress === 'function';

@@ -11,7 +11,7 @@ const PREFIX = 'ARROW_QUANT_';
 const NOT_OPTIONS = new Set([`${PREFIX}LOG`, `${PREFIX}LOG_FORMAT`, `${PREFIX}SIMD`]);
 
 /** The variable of an option: `bitWidth` is `ARROW_QUANT_BIT_WIDTH`. */
-export function variableOf(name: string): string {
+function variableOf(name: string): string {
   return PREFIX + name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 }
 

@@ -19,7 +19,7 @@ import { type DiffusionQuantOptions, GGUF_TYPES, LOG_LEVELS } from './options.js
 import { calibrationPath } from './paths.js';
 
 /** How an option is written where there is only text: environment and command line. */
-export type TextForm = 'integer' | 'number' | 'boolean' | 'string' | 'list' | 'one-or-list' | 'widths';
+type TextForm = 'integer' | 'number' | 'boolean' | 'string' | 'list' | 'one-or-list' | 'widths';
 
 export interface OptionRow {
   readonly text: TextForm;
@@ -126,7 +126,7 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
     text: 'string',
     check: oneOf(METHODS, "'auto', 'rtn', 'mse' or 'gptq'"),
     hint: "Leave method out, or set it to 'mse' (best without calibration), 'rtn' (fastest) or 'gptq' (with calibration).",
-    help: 'auto, rtn or mse',
+    help: 'auto, rtn, mse, or gptq with calibration: how codes are chosen',
   },
   layout: {
     text: 'one-or-list',

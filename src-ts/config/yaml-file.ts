@@ -30,7 +30,7 @@ export function readYamlFile(path: string, issues: IssueList): Map<OptionName, E
 }
 
 /** Parses and checks the text of an option file; `path` is used in messages only. */
-export function parseYaml(text: string, path: string, issues: IssueList): Map<OptionName, Entry> {
+function parseYaml(text: string, path: string, issues: IssueList): Map<OptionName, Entry> {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const at = (offset: number | undefined) => {

@@ -201,12 +201,17 @@ export class AbortError extends ArrowQuantError<'AQ_ABORTED'> {
 export type AnyArrowQuantError = { [C in ErrorCode]: ArrowQuantError<C> }[ErrorCode];
 
 /**
- * Whether a value is an error of this package (of any copy of it), and of one code where a code is given.
+ * Whether a value is an error of this package (of any copy of it).
  *
  * @param value - anything, such as what `catch` received
- * @param code - the code to ask for; any code when left out
  */
 export function isArrowQuantError(value: unknown): value is AnyArrowQuantError;
+/**
+ * Whether a value is an error of this package, and of one code.
+ *
+ * @param value - anything, such as what `catch` received
+ * @param code - the code to ask for
+ */
 export function isArrowQuantError<C extends ErrorCode>(value: unknown, code: C): value is ArrowQuantError<C>;
 export function isArrowQuantError(value: unknown, code?: ErrorCode): boolean {
   return value instanceof ArrowQuantError && (code === undefined || value.code === code);

@@ -26,7 +26,7 @@ export function unwrapOutcome(
 }
 
 /** Throws the error that the data of a native failure describe. */
-export function throwNative(error: object, call: CallInfo, signal?: AbortSignal): never {
+function throwNative(error: object, call: CallInfo, signal?: AbortSignal): never {
   if (!isSerialized(error)) throw internalError('the addon answered with a malformed error', call);
   const expected = className(error.code);
   if (expected === undefined) {

@@ -3,7 +3,7 @@ import type { BitWidth } from '../config/options.js';
 import type { ErrorCode, Phase } from '../errors/details.js';
 
 /** Counts by labels. */
-export class LabelledCounter<L extends Readonly<Record<string, string | number>>> {
+class LabelledCounter<L extends Readonly<Record<string, string | number>>> {
   readonly #rows = new Map<string, { readonly labels: L; count: number }>();
 
   add(labels: L): void {

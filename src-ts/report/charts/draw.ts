@@ -5,7 +5,7 @@
 import type * as Plot from '@observablehq/plot';
 import { htmlText } from '../html.js';
 
-export type PlotModule = typeof Plot;
+type PlotModule = typeof Plot;
 
 export interface Drawing {
   readonly plot: PlotModule;

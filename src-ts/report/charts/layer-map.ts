@@ -43,7 +43,7 @@ export function steps(values: readonly number[]): number[] {
   return bounds;
 }
 
-export function colourOf(value: number, bounds: readonly number[]): { readonly fill: string; readonly text: string } {
+function colourOf(value: number, bounds: readonly number[]): { readonly fill: string; readonly text: string } {
   const at = bounds.filter((bound) => value >= bound).length;
   return { fill: RAMP[at] ?? '', text: at >= LIGHT_FROM ? '#000' : '#fff' };
 }
