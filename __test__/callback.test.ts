@@ -210,5 +210,8 @@ test('a callback that never returns to the event loop cannot keep the job from i
   await vi.waitFor(() => expect(existsSync(place.outputPath)).toBe(true), { timeout: 10_000, interval: 20 });
   child.kill('SIGKILL');
   await ended;
-  expect(hashes(place.outputPath)).toEqual(await undisturbed({ modelPath: job.modelPath, minAccuracy: 0 }));
+  // The page comes after the job, from a thread that never gets to it here.
+  const { 'arrow-quant/report.html': page, ...whole } = await undisturbed({ modelPath: job.modelPath, minAccuracy: 0 });
+  expect(page).toBeDefined();
+  expect(hashes(place.outputPath)).toEqual(whole);
 });

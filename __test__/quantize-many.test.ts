@@ -7,6 +7,8 @@ import { failure, StubNative, success } from './helpers/stub-native.js';
 
 let stub = new StubNative();
 vi.mock('../src-ts/native.js', () => ({ loadNative: async () => stub }));
+// What the stand-in makes is no output that a page could be about.
+vi.mock('../src-ts/with-report.js', () => ({ withReport: async (result: object) => result }));
 beforeEach(() => {
   stub = new StubNative();
 });

@@ -20,7 +20,8 @@ export function displayName(text: string): string {
   return cutMiddle(escaped, MAX_NAME);
 }
 
-function cutMiddle(text: string, limit: number): string {
+/** A text of at most `limit` characters: its beginning and its end. */
+export function cutMiddle(text: string, limit: number): string {
   if (text.length <= limit) return text;
   const head = Math.ceil((limit - 1) / 2);
   const tail = limit - 1 - head;

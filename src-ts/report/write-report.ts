@@ -7,6 +7,7 @@ import { openLines } from './open-lines.js';
 import { type OutputFolder, readOutputFolder, UNKNOWN_FOLDER } from './output-folder.js';
 import { pageOf } from './page.js';
 import { type ReportedResult, reportData } from './report-data.js';
+import { shortHistograms, withShortNames } from './short-names.js';
 
 /**
  * Makes the page.
@@ -19,8 +20,9 @@ export async function renderReport(
   histograms?: readonly LayerHistogram[],
   folder: OutputFolder = UNKNOWN_FOLDER,
 ): Promise<string> {
-  const data = reportData(result, histograms, folder);
-  return pageOf(await openDrawing(), data, openLines(result, folder));
+  const shown = withShortNames(result);
+  const data = reportData(shown, shortHistograms(histograms), folder);
+  return pageOf(await openDrawing(), data, openLines(shown, folder));
 }
 
 /** Writes the page into the output of a job, or of one of its layouts, and resolves with its path. */
@@ -28,7 +30,10 @@ export async function writeReport(result: ReportedResult, histograms?: readonly 
   const folder = await readOutputFolder(result.quantizedPath, result.manifestPath);
   const page = await renderReport(result, histograms, folder);
   const target = path.join(result.quantizedPath, 'arrow-quant', 'report.html');
-  await mkdir(path.dirname(target), { recursive: true });
+  // Only in an output that is there: else a folder would be made that looks like one.
+  await mkdir(path.dirname(target)).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
   // A reader sees the old page or the new one.
   const begun = `${target}.${process.pid}.tmp`;
   try {

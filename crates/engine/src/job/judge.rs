@@ -150,6 +150,11 @@ impl Judge {
         Ok(Some(Self { calibration, time_path, names, steps, groups: vec![], samples, most_values: (budget / 4) as usize }))
     }
 
+    /// Multiplications and activations of the time path.
+    pub fn time_path_operations(&self) -> [f64; 2] {
+        self.time_path.as_ref().map_or([0.0; 2], TimePath::operations)
+    }
+
     /// How much is known of a layer's inputs; `None` where nothing is.
     pub fn extent(&self, layer: usize) -> Option<Extent> {
         if self.is_computed(layer) {

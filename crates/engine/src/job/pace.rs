@@ -32,10 +32,14 @@ const WEIGHTS: usize = 1 << 16;
 const SAMPLE: (usize, usize, usize) = (256, 64, 128);
 /// Rows that a trial of rotation encodes twice.
 const TRIED: usize = 64;
-/// Bytes a second of tensors that are carried over, and of reading, writing and syncing files: of ordinary solid-state disks.
-const BYTES_PER_S: f64 = 500e6;
-/// Opening, staging, syncing and renaming, seconds; and for each layer: its journal line and the hand-over between threads.
-const FIXED: (f64, f64) = (0.03, 0.0005);
+/// Bytes a second of reading, writing and syncing files: those of ordinary solid-state disks.
+const BYTES_PER_S: f64 = 1e9;
+/// Opening, staging, syncing, renaming and drawing the report's page, seconds; and what a layer adds to all of that.
+const FIXED: (f64, f64) = (0.12, 0.0005);
+/// Seconds that a value of the time path takes, from its sine or exponential to its place in a table.
+const ACTIVATION: f64 = 40e-9;
+/// How often the time path is computed: to cut time groups, and to choose codes.
+const TIMES: f64 = 2.0;
 
 /// Layers that are encoded alike.
 #[derive(PartialEq)]
@@ -63,14 +67,16 @@ struct Rates {
     second: [f64; 4],
 }
 
-/// The time of a planned job.
-pub fn estimate(p: &Prepared, known: &[Known], control: &Control) -> Result<TimeEstimate, QuantError> {
+/// The time of a planned job; `path`: multiplications and activations of its time path.
+pub fn estimate(p: &Prepared, known: &[Known], path: [f64; 2], control: &Control) -> Result<TimeEstimate, QuantError> {
     let began = Instant::now();
     let threads = thread_count(p.config.num_threads);
     let rates = p.pool.install(|| rates(p, known, control, threads))?;
     let mut seconds = FIXED.0 + FIXED.1 * p.plan.layers.len() as f64;
     let mut seen: Vec<(usize, usize)> = Vec::new();
-    let mut cpu = 0.0;
+    let [products, activations] = path;
+    let mut cpu = TIMES * products * rates.second[0];
+    seconds += TIMES * activations * ACTIVATION;
     for (layer, known) in p.plan.layers.iter().zip(known) {
         let (spec, g) = (&layer.spec, layer.spec.geometry);
         let (n, kind) = (g.numel() as f64, Kind::of(spec));

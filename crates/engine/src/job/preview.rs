@@ -64,7 +64,8 @@ fn one(request: &PlanRequest, given: &GivenConfig, control: &Arc<Control>) -> Re
         judge.assign(&p.config, p.layout, &mut p.plan);
     }
     let known: Vec<Known> = (0..p.plan.layers.len()).map(|i| judge.as_ref().and_then(|j| j.extent(i))).collect();
-    let time = pace::estimate(&p, &known, control)?;
+    let path = judge.as_ref().map_or([0.0; 2], Judge::time_path_operations);
+    let time = pace::estimate(&p, &known, path, control)?;
     let target = trade(&p);
     let exact = !archives(&p);
     let mixes = target.as_ref().is_some_and(|t| !t.raises.is_empty());

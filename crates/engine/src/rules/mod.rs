@@ -75,6 +75,16 @@ struct Families {
 #[serde(try_from = "String")]
 pub struct Pattern(pub Regex);
 
+/// No name that a rule knows is longer, in bytes; a match takes time in proportion, and names come from files.
+const LONGEST: usize = 1024;
+
+impl Pattern {
+    /// Whether the pattern is found in a name.
+    pub fn matches(&self, name: &str) -> bool {
+        name.len() <= LONGEST && self.0.is_match(name)
+    }
+}
+
 impl TryFrom<String> for Pattern {
     type Error = regex::Error;
     fn try_from(text: String) -> Result<Self, regex::Error> {
@@ -104,14 +114,15 @@ pub fn rules() -> &'static Rules {
 
 impl Rules {
     fn bare<'a>(&self, module: &'a str) -> &'a str {
-        self.strip.0.find(module).map_or(module, |m| &module[m.end()..])
+        let prefix = if module.len() <= LONGEST { self.strip.0.find(module) } else { None };
+        prefix.map_or(module, |m| &module[m.end()..])
     }
 
     /// The role of a module whose weight has so many dimensions; the last rule matches everything.
     pub fn role(&self, module: &str, dims: usize) -> &Role {
         let bare = self.bare(module);
         let fits = |role: &Role| role.dims.is_none_or(|d| d == dims);
-        let matches = |role: &&Role| fits(role) && role.patterns.iter().any(|p| p.0.is_match(bare));
+        let matches = |role: &&Role| fits(role) && role.patterns.iter().any(|p| p.matches(bare));
         self.roles.iter().find(matches).unwrap_or(&self.roles[self.roles.len() - 1])
     }
 
@@ -130,7 +141,7 @@ impl Rules {
         for rule in self.protect.iter().filter(applies) {
             let to = rule.to.map_or(Protected::Wider, Protected::At);
             for (module, raised) in modules.iter().zip(&mut raised) {
-                if rule.first.iter().any(|p| p.0.is_match(self.bare(module))) {
+                if rule.first.iter().any(|p| p.matches(self.bare(module))) {
                     *raised = to;
                 }
             }
@@ -150,17 +161,17 @@ impl Rules {
 
     /// The modality of a class name.
     pub fn modality_of_class(&self, class: &str) -> Option<Modality> {
-        self.modality.classes.iter().find(|f| f.pattern.0.is_match(class)).map(|f| f.modality)
+        self.modality.classes.iter().find(|f| f.pattern.matches(class)).map(|f| f.modality)
     }
 
     /// The modality of a GGUF file's architecture.
     pub fn modality_of_architecture(&self, name: &str) -> Option<Modality> {
-        self.modality.architectures.iter().find(|f| f.pattern.0.is_match(name)).map(|f| f.modality)
+        self.modality.architectures.iter().find(|f| f.pattern.matches(name)).map(|f| f.modality)
     }
 
     /// The modality of a model's tensor names.
     pub fn modality_of_tensors(&self, names: &[&str]) -> Option<Modality> {
-        self.modality.tensors.iter().find(|f| names.iter().any(|n| f.pattern.0.is_match(n))).map(|f| f.modality)
+        self.modality.tensors.iter().find(|f| names.iter().any(|n| f.pattern.matches(n))).map(|f| f.modality)
     }
 }
 

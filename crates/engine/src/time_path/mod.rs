@@ -106,6 +106,15 @@ impl TimePath {
         self.layers[layer].is_some_and(|(path, place)| place == Place::Driven && !self.paths[path].added.is_empty())
     }
 
+    /// Multiplications that all inputs take, and values that are activated.
+    pub fn operations(&self) -> [f64; 2] {
+        let of = |[first, second]: &[Linear; 2]| {
+            [first.inputs * first.out + second.inputs * second.out, first.inputs + first.out + 2 * second.out]
+        };
+        let sums = self.paths.iter().map(|p| of(&p.embedder)).fold([0, 0], |[a, b], [c, d]| [a + c, b + d]);
+        sums.map(|sum| (STEPS as usize * sum) as f64)
+    }
+
     /// A layer's inputs at every step; `None` where they are not known.
     pub fn inputs(&self, source: &Source, layer: usize) -> Result<Option<Arc<Vec<StepInputs>>>, IoError> {
         let Some((path, place)) = self.layers[layer] else { return Ok(None) };
