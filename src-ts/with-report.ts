@@ -18,7 +18,10 @@ export async function withReport(
   const pages: (typeof outputs)[number][] = [];
   for (const output of outputs) pages.push({ ...output, ...(await page(output, modelPath, call)) });
   const [first] = pages;
-  return { ...result, ...(first === undefined ? {} : { reportPath: first.reportPath }), outputs: pages };
+  if (first === undefined) return result;
+  // What a list resolves with is the first output's, and what was told of the job as a whole.
+  const more = first.warnings.slice(outputs[0]?.warnings.length);
+  return { ...result, reportPath: first.reportPath, warnings: [...result.warnings, ...more], outputs: pages };
 }
 
 async function page(
