@@ -1,23 +1,14 @@
 /** What `plan` resolves with. Sizes in MB are 10^6 bytes. */
 import type { BitWidth, DiffusionQuantOptions, Layout, Modality } from './config/options.js';
-import type { ComponentResult, LayerScheme, ReportWarning, SkippedTensor } from './results.js';
+import type { ComponentResult, LayerResult, LayerScheme, ReportWarning, SkippedTensor } from './results.js';
 
 /** A layer that a job would quantize. */
-export interface PlannedLayer {
-  readonly name: string;
-  /** The tensor's name in the file, where that is not the source's. */
-  readonly writtenAs?: string;
-  /** The layers that its rows come from, in order, where they are several. */
-  readonly joined?: readonly string[];
-  readonly shape: readonly number[];
-  readonly parameters: number;
-  readonly role: string;
+export interface PlannedLayer
+  extends Pick<LayerResult, 'name' | 'writtenAs' | 'joined' | 'shape' | 'parameters' | 'role' | 'bitsPerWeight'> {
   /** What is tried first. Rotation and the stored type of scales are decided when the weights are read. */
   readonly scheme: LayerScheme;
   /** In the file. */
   readonly bytes: number;
-  /** Bytes in the file × 8 / weights. */
-  readonly bitsPerWeight: number;
   /** Why it has this width. */
   readonly why: string;
   /** Inputs that its codes would be chosen by: those of the calibration, or computed from the time embedding; null: its weights alone. */

@@ -3,12 +3,10 @@
 use crate::control::Control;
 use crate::error::QuantError;
 use crate::job::places;
-use aq_core::Phase;
-use aq_io::disk::DEFAULT_RETRIES;
-use aq_io::source::{self, Component, Source};
-use aq_io::weights::{Weight, weights};
+use crate::open::OpenModel;
+use aq_io::source::Component;
+use aq_io::weights::Weight;
 use serde::Serialize;
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,37 +39,16 @@ struct Spread {
 
 /// Histograms of the layers that both models have under the same name and in the same shape, in the order asked for.
 pub fn histograms(original: &Path, quantized: &Path, layers: &[String], control: &Arc<Control>) -> Result<Vec<LayerHistogram>, QuantError> {
-    control.enter(Phase::Open)?;
-    let disk = control.disk(DEFAULT_RETRIES);
-    let (original, quantized) = (source::open(&disk, original)?, source::open(&disk, quantized)?);
-    let (before, after) = (by_name(&original)?, by_name(&quantized)?);
+    let (original, quantized) = (OpenModel::open(original, control)?, OpenModel::open(quantized, control)?);
     let mut list = Vec::new();
     for name in layers {
         control.check()?;
-        // A bare name means the only quantized component.
-        let find = |all: &HashMap<String, (usize, Weight)>, source: &Source| {
-            let denoiser = || source.components.iter().find(|c| c.is_denoiser()).and_then(|c| all.get(&format!("{}/{name}", c.name)));
-            all.get(name.as_str()).or_else(denoiser).cloned()
-        };
-        let Some(((o, before), (q, after))) = find(&before, &original).zip(find(&after, &quantized)) else { continue };
-        if before.shape == after.shape {
-            list.extend(layer(name, (&original.components[o], &before), (&quantized.components[q], &after), control)?);
+        let Some((before, after)) = original.weight(name).zip(quantized.weight(name)) else { continue };
+        if before.1.shape == after.1.shape {
+            list.extend(layer(name, before, after, control)?);
         }
     }
     Ok(list)
-}
-
-/// Weights by the names that reports have; `component/layer` where there are several components.
-fn by_name(source: &Source) -> Result<HashMap<String, (usize, Weight)>, QuantError> {
-    let mut all = HashMap::new();
-    for (index, component) in source.components.iter().enumerate() {
-        for weight in weights(component)? {
-            let module = weight.name.strip_suffix(".weight").unwrap_or(&weight.name);
-            let name = if source.components.len() > 1 { format!("{}/{module}", component.name) } else { module.to_owned() };
-            all.insert(name, (index, weight));
-        }
-    }
-    Ok(all)
 }
 
 fn layer(

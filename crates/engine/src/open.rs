@@ -6,7 +6,7 @@ use crate::memory::resize;
 use aq_core::Phase;
 use aq_core::error::ConfigIssue;
 use aq_io::disk::DEFAULT_RETRIES;
-use aq_io::source::{self, Source};
+use aq_io::source::{self, Component, Source};
 use aq_io::weights::{Weight, weights};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -77,6 +77,14 @@ impl OpenModel {
             }
         };
         names.into_iter().zip(&self.weights).map(one).collect()
+    }
+
+    /// A weight by the name that reports have; a bare one means that of the denoiser.
+    pub(crate) fn weight(&self, name: &str) -> Option<(&Component, &Weight)> {
+        let denoisers = self.source.components.iter().filter(|c| c.is_denoiser());
+        let named = |c: &Component| self.by_name.get(&format!("{}/{name}", c.name));
+        let (index, weight) = &self.weights[*self.by_name.get(name).or_else(|| denoisers.take(1).find_map(named))?];
+        Some((&self.source.components[*index], weight))
     }
 
     /// Values of rows `first..first + rows` of a weight; `rows` of `None`: to the last one.

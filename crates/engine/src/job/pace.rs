@@ -104,7 +104,7 @@ pub fn estimate(p: &Prepared, known: &[Known], path: [f64; 2], control: &Control
         }
     }
     seconds += cpu / threads as f64;
-    let written: u64 = p.plan.files(&p.source, p.layout).iter().map(|f| f.container.planned_len(&f.out())).sum();
+    let written = p.plan.written(&p.source, p.layout);
     seconds += (p.plan.bytes(&p.source) + 2 * written) as f64 / BYTES_PER_S;
     Ok(TimeEstimate { seconds, threads, measured_s: began.elapsed().as_secs_f64() })
 }

@@ -82,7 +82,7 @@ fn lean(config: &ResolvedConfig) -> ResolvedConfig {
 
 /// Bytes of all weight files of a plan, with their headers.
 pub(super) fn planned_bytes(s: &Subject<'_>, plan: &Plan) -> u64 {
-    plan.files(s.source, s.layout).iter().map(|file| file.container.planned_len(&file.out())).sum()
+    plan.written(s.source, s.layout)
 }
 
 /// The same before inputs are known: modulation whose inputs will be computed for certain counts at the width that it will have.

@@ -187,6 +187,11 @@ impl Plan {
         }
     }
 
+    /// Bytes of all weight files of the output, with their headers; of archives about so many.
+    pub fn written(&self, source: &Source, layout: &dyn Layout) -> u64 {
+        self.files(source, layout).iter().map(|file| file.container.planned_len(&file.out())).sum()
+    }
+
     /// Source bytes of the weight files that are rewritten.
     pub fn bytes(&self, source: &Source) -> u64 {
         self.components.iter().map(|c| source.components[c.component].bytes()).sum()
