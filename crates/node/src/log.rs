@@ -1,4 +1,4 @@
-//! Logs, only where somebody asked for them: `ARROW_QUANT_LOG` (filter syntax of `tracing`) when the addon is first used, or a level set by
+//! Logs, only where somebody asked for them: `ARROW_QUANT_LOG` (a level, or `target=level` pairs) when the addon is first used, or a level set by
 //! an option. Text, or JSON lines with `ARROW_QUANT_LOG_FORMAT=json`, on stderr.
 
 use crate::convert_error::succeeded;
@@ -6,7 +6,7 @@ use aq_core::error::Severity;
 use napi_derive::napi;
 use serde_json::json;
 use std::sync::OnceLock;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -16,9 +16,9 @@ const FILTER: &str = "ARROW_QUANT_LOG";
 const FORMAT: &str = "ARROW_QUANT_LOG_FORMAT";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-static FILTERS: OnceLock<Option<Handle<EnvFilter, Registry>>> = OnceLock::new();
+static FILTERS: OnceLock<Option<Handle<Targets, Registry>>> = OnceLock::new();
 
-fn install(filter: EnvFilter) -> Option<Handle<EnvFilter, Registry>> {
+fn install(filter: Targets) -> Option<Handle<Targets, Registry>> {
     let (filter, handle) = reload::Layer::new(filter);
     let writer = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let registry = tracing_subscriber::registry().with(filter);
@@ -30,11 +30,17 @@ fn install(filter: EnvFilter) -> Option<Handle<EnvFilter, Registry>> {
     installed.ok().map(|()| handle)
 }
 
+/// Levels and pairs of a target and a level, between commas; what is neither is left out: a misspelt filter must not stop a job.
+fn filter_of(text: &str) -> Targets {
+    let known: Vec<&str> = text.split(',').map(str::trim).filter(|part| part.parse::<Targets>().is_ok()).collect();
+    known.join(",").parse().unwrap_or_default()
+}
+
 /// Follows the environment, the first time.
 pub fn from_environment() {
     FILTERS.get_or_init(|| {
         let text = std::env::var(FILTER).ok().filter(|t| !t.is_empty())?;
-        install(EnvFilter::builder().parse_lossy(text))
+        install(filter_of(&text))
     });
 }
 
@@ -42,7 +48,7 @@ pub fn from_environment() {
 #[napi]
 pub fn set_log_level(level: String) -> String {
     if LEVELS.contains(&level.as_str()) {
-        let filter = || EnvFilter::builder().parse_lossy(&level);
+        let filter = || filter_of(&level);
         // Nothing is installed for a level of silence.
         let wanted = level != "off" || FILTERS.get().is_some_and(Option::is_some);
         if let Some(handle) = wanted.then(|| FILTERS.get_or_init(|| install(filter()))).and_then(Option::as_ref) {

@@ -1,6 +1,6 @@
 //! Names with numbers in them: `transformer_blocks.{i}.norm1`, and sums such as `{3i+j+1}` where a name is made.
 
-use regex::Regex;
+use regex_lite::Regex;
 use std::collections::BTreeMap;
 
 /// Numbers by letter.
@@ -34,7 +34,7 @@ impl Pattern {
         let mut regex = String::from("^");
         for piece in &pieces {
             match piece {
-                Piece::Text(text) => regex.push_str(&regex::escape(text)),
+                Piece::Text(text) => regex.push_str(&regex_lite::escape(text)),
                 Piece::Sum(..) => regex.push_str(r"(\d{1,9})"),
             }
         }

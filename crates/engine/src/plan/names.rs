@@ -1,7 +1,7 @@
 //! Names and globs that users give for layers: `*` stands for any characters, dots included, `?` for one; with `.weight` or without.
 
 use aq_core::error::{ConfigIssue, ErrorCode};
-use regex::Regex;
+use regex_lite::Regex;
 
 /// A compiled name or glob.
 pub struct NamePattern {
@@ -17,7 +17,7 @@ impl NamePattern {
             .map(|c| match c {
                 '*' => ".*".to_owned(),
                 '?' => ".".to_owned(),
-                c => regex::escape(&c.to_string()),
+                c => regex_lite::escape(&c.to_string()),
             })
             .collect();
         #[expect(clippy::expect_used, reason = "every character was escaped; the option table bounds the length")]

@@ -1,7 +1,7 @@
 //! Roles of layers by name, the first-block rule and the families of modalities: read from `rules.json`, which is compiled in.
 
 use aq_core::{BitWidth, Modality};
-use regex::Regex;
+use regex_lite::Regex;
 use serde::Deserialize;
 use std::sync::OnceLock;
 
@@ -86,8 +86,8 @@ impl Pattern {
 }
 
 impl TryFrom<String> for Pattern {
-    type Error = regex::Error;
-    fn try_from(text: String) -> Result<Self, regex::Error> {
+    type Error = regex_lite::Error;
+    fn try_from(text: String) -> Result<Self, regex_lite::Error> {
         Regex::new(&text).map(Self)
     }
 }

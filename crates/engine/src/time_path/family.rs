@@ -1,7 +1,7 @@
 //! Which architectures are known, read from `families.json`, which is compiled in.
 
 use crate::rules::Pattern;
-use regex::Regex;
+use regex_lite::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -114,7 +114,7 @@ impl Family {
 
     /// The patterns of driven layers for a root.
     pub fn driven(&self, root: &str) -> Vec<Regex> {
-        self.driven.iter().filter_map(|d| Regex::new(&rooted(d, &regex::escape(root))).ok()).collect()
+        self.driven.iter().filter_map(|d| Regex::new(&rooted(d, &regex_lite::escape(root))).ok()).collect()
     }
 }
 

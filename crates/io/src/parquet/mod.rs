@@ -2,7 +2,8 @@
 //!
 //! Codes, scales and zeros are values of three binary columns. They stand uncompressed in pages of one value, whose places follow from the
 //! plan, so that rows of weights are written and read where they are and memory never holds a layer. Every row is a row group. The other
-//! columns and the footer, which are known when the layers are, come last and are the work of the `parquet` crate.
+//! columns, pages of one value too, and the footer are known when the layers are and come last. The footer and all reading of values are the
+//! work of the `parquet` crate.
 
 mod chunks;
 mod page;
@@ -84,6 +85,15 @@ const COLUMNS: [(&str, Kind, bool); 28] = [
     ("bits_per_weight", Kind::Double, true),
     ("crc32c", Kind::Long, false),
 ];
+
+/// The one page of a row in a column.
+#[derive(Debug, Clone, Copy)]
+struct Chunk {
+    at: u64,
+    /// With its header.
+    size: u64,
+    values: u64,
+}
 
 /// Those that are no bytes of tensors.
 fn told() -> impl Iterator<Item = (&'static str, Kind, bool)> {

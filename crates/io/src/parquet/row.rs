@@ -1,11 +1,9 @@
 //! A row of the archive but for the bytes of tensors.
 
+use super::page::Plain;
 use super::{Kind, told};
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray};
-use arrow_schema::ArrowError;
+use arrow_array::{Array, BinaryArray, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray};
 use serde_json::{Map, Value};
-use std::sync::Arc;
 
 /// Values by column; a column without one is null.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -37,24 +35,21 @@ impl Row {
         self.values.get(column)?.as_array()?.iter().map(Value::as_u64).collect()
     }
 
-    pub(super) fn batch(&self) -> Result<RecordBatch, ArrowError> {
-        let of = |(name, kind, optional): (&'static str, Kind, bool)| {
-            let value = self.values.get(name);
-            let array: ArrayRef = match kind {
-                Kind::Text => Arc::new(StringArray::from(vec![value.and_then(Value::as_str)])),
-                Kind::Int => Arc::new(Int32Array::from(vec![value.and_then(Value::as_i64).and_then(|v| i32::try_from(v).ok())])),
-                Kind::Long => Arc::new(Int64Array::from(vec![value.and_then(Value::as_i64)])),
-                Kind::Longs => {
-                    let numbers = value.and_then(Value::as_array).map(|a| a.iter().map(Value::as_i64).collect::<Vec<_>>());
-                    Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>([numbers]))
-                }
-                Kind::Double => Arc::new(Float64Array::from(vec![value.and_then(Value::as_f64)])),
-                Kind::Flag => Arc::new(BooleanArray::from(vec![value.and_then(Value::as_bool)])),
-                Kind::Binary | Kind::Large => Arc::new(BinaryArray::from(vec![self.bias_correction.as_deref()])),
-            };
-            (name, array, optional)
-        };
-        RecordBatch::try_from_iter_with_nullable(told().map(of))
+    /// The value of a column as a page holds it.
+    pub(super) fn plain(&self, column: &str, kind: Kind) -> Option<Plain> {
+        let value = self.values.get(column);
+        match kind {
+            Kind::Text => value?.as_str().map(|text| Plain::binary(text.as_bytes())),
+            Kind::Int => value?.as_i64().and_then(|v| i32::try_from(v).ok()).map(|v| Plain::one(v.to_le_bytes())),
+            Kind::Long => value?.as_i64().map(|v| Plain::one(v.to_le_bytes())),
+            Kind::Longs => {
+                let numbers = value?.as_array()?.iter().map(Value::as_i64).collect::<Option<Vec<_>>>()?;
+                Some(Plain { count: numbers.len() as u64, bytes: numbers.iter().flat_map(|v| v.to_le_bytes()).collect() })
+            }
+            Kind::Double => value?.as_f64().map(|v| Plain::one(v.to_le_bytes())),
+            Kind::Flag => value?.as_bool().map(|v| Plain::one([u8::from(v)])),
+            Kind::Binary | Kind::Large => self.bias_correction.as_deref().map(Plain::binary),
+        }
     }
 
     /// The first row of a batch, as far as its columns have the kinds they should have.

@@ -1,24 +1,19 @@
 //! What comes after the bytes of tensors: the other columns, row by row, and the footer.
 
 use super::sums::checksum;
-use super::{BYTES, COLUMNS, CREATED_BY, FORMAT_VERSION, Row, VERSION_KEY, page, schema_of, told};
+use super::{BYTES, COLUMNS, CREATED_BY, Chunk, FORMAT_VERSION, Row, VERSION_KEY, page, schema_of};
 use crate::error::{IoError, IoOp};
 use crate::layout::Placing;
 use crate::output::Placed;
 use arrow_schema::Schema;
-use parquet::arrow::arrow_writer::ArrowWriter;
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowSchemaConverter, encode_arrow_schema};
 use parquet::basic::{Compression, Encoding};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataWriter, RowGroupMetaData};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::{ColumnDescPtr, SchemaDescPtr};
+use parquet::schema::types::SchemaDescPtr;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-
-/// What the library begins with stands in the file already.
-const BEGINNING: u64 = super::MAGIC.len() as u64;
 
 /// What is told of the tensors of a file once they are written.
 pub struct Closing<'a> {
@@ -56,13 +51,9 @@ pub fn write_tail<E: From<IoError>>(
     end: u64,
     check: &impl Fn() -> Result<(), E>,
 ) -> Result<(), E> {
-    let failed = |e: ParquetError| {
-        let source = io::Error::other(e.to_string());
-        IoError::File { op: IoOp::Write, path: file.path().into(), offset: None, attempts: 1, source }
+    let failed = |text: String| {
+        IoError::File { op: IoOp::Write, path: file.path().into(), offset: None, attempts: 1, source: io::Error::other(text) }
     };
-    let properties = WriterProperties::builder().set_dictionary_enabled(false).set_statistics_enabled(EnabledStatistics::None).build();
-    let told = Arc::new(schema_of(told()));
-    let mut writer = ArrowWriter::try_new(Vec::new(), told, Some(properties)).map_err(failed)?;
     let (mut groups, mut at, mut first) = (Vec::new(), end, 0);
     for (i, &count) in closing.tensors.iter().enumerate() {
         let tensors = &placed[first..first + count];
@@ -83,28 +74,33 @@ pub fn write_tail<E: From<IoError>>(
             {
                 row.values.insert(column.into(), value.into());
             }
-            let batch = row.batch().map_err(|e| failed(e.into()))?;
-            writer.write(&batch).and_then(|()| writer.flush()).map_err(failed)?;
-            writer.sync().map_err(|e| failed(e.into()))?;
-            let mut bytes = std::mem::take(writer.inner_mut());
-            if groups.is_empty() {
-                bytes.drain(..BEGINNING as usize);
-            }
+            let (bytes, chunks) = row_pages(&row, pages, at).map_err(failed)?;
             file.write(at, &bytes)?;
             at += bytes.len() as u64;
-            groups.push(pages.clone());
+            groups.push(chunks);
         }
     }
-    let absent = page::absent();
-    for group in &mut groups {
-        while group.len() < BYTES.len() {
-            file.write(at, &absent)?;
-            group.push(Page { at, lead: absent.len() as u64, len: 0 });
-            at += absent.len() as u64;
-        }
-    }
-    let footer = footer(&groups, writer.flushed_row_groups(), end - BEGINNING, &closing.metadata).map_err(failed)?;
+    let footer = footer(&groups, &closing.metadata).map_err(|e| failed(e.to_string()))?;
     Ok(file.write(at, &footer)?)
+}
+
+/// The pages of a row that the tensors' own are not, to be written at `at`, and where every column's page stands.
+fn row_pages(row: &Row, pages: &[Page], at: u64) -> Result<(Vec<u8>, Vec<Chunk>), String> {
+    let mut bytes = Vec::new();
+    let mut chunks = Vec::with_capacity(COLUMNS.len());
+    for (name, kind, optional) in COLUMNS {
+        let tensor = BYTES.iter().position(|b| *b == name);
+        if let Some(page) = tensor.and_then(|i| pages.get(i)) {
+            chunks.push(Chunk { at: page.at, size: page.lead + page.len, values: 1 });
+            continue;
+        }
+        let value = if tensor.is_some() { None } else { row.plain(name, kind) };
+        if value.is_none() && !optional {
+            return Err(format!("column {name} has no value"));
+        }
+        chunks.push(page::append(&mut bytes, at, (kind, optional), value.as_ref()));
+    }
+    Ok((bytes, chunks))
 }
 
 /// For each part of a tensor and of those beside it: its pages.
@@ -125,12 +121,11 @@ fn pages(tensors: &[Placed]) -> Vec<Vec<Page>> {
     parts
 }
 
-/// The footer: what the library says of its columns, moved by `shift`, and beside it the columns of bytes.
-fn footer(groups: &[Vec<Page>], told: &[RowGroupMetaData], shift: u64, metadata: &[(String, String)]) -> Result<Vec<u8>, ParquetError> {
+/// The footer: every row a row group, with one page in each column.
+fn footer(groups: &[Vec<Chunk>], metadata: &[(String, String)]) -> Result<Vec<u8>, ParquetError> {
     let schema = schema_of(COLUMNS.into_iter());
     let descriptor: SchemaDescPtr = Arc::new(ArrowSchemaConverter::new().convert(&schema)?);
-    let rows = groups.iter().zip(told);
-    let list = rows.map(|(pages, told)| group(&descriptor, pages, told, shift as i64)).collect::<Result<Vec<_>, _>>()?;
+    let list = groups.iter().map(|chunks| group(&descriptor, chunks)).collect::<Result<Vec<_>, _>>()?;
     let keys = keys(&schema, metadata);
     let created_by = Some(format!("{CREATED_BY} version {}", env!("CARGO_PKG_VERSION")));
     let file = FileMetaData::new(2, list.len() as i64, created_by, Some(keys), descriptor, None);
@@ -145,39 +140,18 @@ fn keys(schema: &Schema, metadata: &[(String, String)]) -> Vec<KeyValue> {
     fixed.into_iter().chain(metadata.iter().cloned()).map(|(key, value)| KeyValue { key, value: Some(value) }).collect()
 }
 
-fn group(descriptor: &SchemaDescPtr, pages: &[Page], told: &RowGroupMetaData, shift: i64) -> Result<RowGroupMetaData, ParquetError> {
-    let mut told = told.columns().iter().peekable();
-    let mut columns = Vec::with_capacity(descriptor.num_columns());
-    for column in descriptor.columns() {
-        let name = column.path().parts().first().map_or("", String::as_str);
-        if let Some(i) = BYTES.iter().position(|b| *b == name) {
-            columns.push(bytes_chunk(column, pages[i])?);
-            continue;
-        }
-        let chunk = told.next().ok_or_else(|| ParquetError::General(format!("column {name} was not written")))?;
-        // Of the whole schema, not of the part of it that the library wrote.
-        let moved = ColumnChunkMetaData::builder(column.clone())
-            .set_encodings_mask(*chunk.encodings_mask())
-            .set_num_values(chunk.num_values())
-            .set_compression_codec(chunk.compression_codec())
-            .set_total_compressed_size(chunk.compressed_size())
-            .set_total_uncompressed_size(chunk.uncompressed_size())
-            .set_data_page_offset(chunk.data_page_offset() + shift);
-        columns.push(moved.build()?);
-    }
+fn group(descriptor: &SchemaDescPtr, chunks: &[Chunk]) -> Result<RowGroupMetaData, ParquetError> {
+    let columns = descriptor.columns().iter().zip(chunks).map(|(column, chunk)| {
+        ColumnChunkMetaData::builder(column.clone())
+            .set_encodings(vec![Encoding::PLAIN, Encoding::RLE])
+            .set_num_values(chunk.values as i64)
+            .set_compression(Compression::UNCOMPRESSED)
+            .set_total_compressed_size(chunk.size as i64)
+            .set_total_uncompressed_size(chunk.size as i64)
+            .set_data_page_offset(chunk.at as i64)
+            .build()
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
     let bytes = columns.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
     RowGroupMetaData::builder(descriptor.clone()).set_num_rows(1).set_total_byte_size(bytes).set_column_metadata(columns).build()
-}
-
-/// A chunk of one page that is not compressed.
-fn bytes_chunk(column: &ColumnDescPtr, page: Page) -> Result<ColumnChunkMetaData, ParquetError> {
-    let size = (page.lead + page.len) as i64;
-    ColumnChunkMetaData::builder(column.clone())
-        .set_encodings(vec![Encoding::PLAIN, Encoding::RLE])
-        .set_num_values(1)
-        .set_compression(Compression::UNCOMPRESSED)
-        .set_total_compressed_size(size)
-        .set_total_uncompressed_size(size)
-        .set_data_page_offset(page.at as i64)
-        .build()
 }
