@@ -39,6 +39,7 @@ export {
   QuantizedModel,
   type RowRange,
 } from './open-quantized-model.js';
+export { type MergeOptions, type MergeResult, merge } from './merge.js';
 export { type PlanOptions, plan } from './plan.js';
 export type * from './plan-report.js';
 export type { CallbackErrors, ProgressCallback, ProgressEvent } from './progress.js';

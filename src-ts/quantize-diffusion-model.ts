@@ -115,7 +115,9 @@ export async function runPrepared(job: PreparedJob, call: CallInfo, hooks: JobHo
   if (logLevel !== undefined) await setLogLevel(logLevel);
   const request = { operation: 'quantizeDiffusionModel', jobId, ...known };
   const result = (await runJob(request, { ...call, jobId }, hooks)) as QuantizationResult;
-  return job.modelPath === undefined ? result : withReport(result, job.modelPath, { ...call, jobId });
+  // A share is no model, and its layers are not all: the page is made when shares are joined.
+  const isShare = (job.config as DiffusionQuantOptions).partition !== undefined;
+  return job.modelPath === undefined || isShare ? result : withReport(result, job.modelPath, { ...call, jobId });
 }
 
 const MEMBERS = ['modelPath', 'outputPath', 'config', 'onProgress', 'signal'];

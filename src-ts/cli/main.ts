@@ -9,6 +9,7 @@ import { exitCodeOf } from './exit-codes.js';
 import { addExplain } from './explain-command.js';
 import { addExport } from './export-command.js';
 import { addInspect } from './inspect-command.js';
+import { addMerge } from './merge-command.js';
 import { Output } from './output.js';
 import { addPlan } from './plan-command.js';
 import { addQuantize } from './quantize-command.js';
@@ -77,6 +78,7 @@ function createProgram(session: Session): Command {
     addValidate,
     addCompare,
     addExport,
+    addMerge,
     addExplain,
     addDoctor,
     addCompletion,

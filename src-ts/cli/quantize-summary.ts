@@ -163,6 +163,10 @@ function counted<T>(list: readonly T[], keyOf: (one: T) => string): Map<string, 
 }
 
 function nextSteps(result: QuantizationResult, modelPath: string): [string, string][] {
+  const { partition } = result.resolvedConfig;
+  if (partition !== undefined) {
+    return [['share', `${partition}; when all are done: arrow-quant merge SHARE... -o FOLDER`]];
+  }
   const isText = result.modality === 'text' || result.modality === 'code';
   const opened = (result.outputs ?? [result]).map((output): [string, string] => [
     'open',

@@ -86,6 +86,15 @@ export const device: Check<string> = (value, place) => {
   return known ? (value as string) : place.refuse("'auto', 'cpu', 'cuda' or 'cuda:N'", value);
 };
 
+const MOST_SHARES = 65_536;
+
+/** Which of how many shares: `2/8`. */
+export const share: Check<string> = (value, place) => {
+  const [, number, count] = (typeof value === 'string' && /^([1-9]\d{0,4})\/([1-9]\d{0,4})$/.exec(value)) || [];
+  const good = Number(number) <= Number(count) && Number(count) <= MOST_SHARES;
+  return good ? (value as string) : place.refuse("a share such as '2/8'", value);
+};
+
 /** An array of names; a wrong element is named by its index. */
 export function names(expected: string): Check<readonly string[]> {
   return (value, place) => {

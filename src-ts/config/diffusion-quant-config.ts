@@ -58,6 +58,7 @@ export class DiffusionQuantConfig implements DiffusionQuantOptions {
   declare readonly ggufType: GgufType | undefined;
   declare readonly plainDtype: PlainDtype | undefined;
   declare readonly protectBlocks: 'auto' | 'none';
+  declare readonly partition: string | undefined;
   declare readonly components: readonly string[] | undefined;
   declare readonly layerBitWidths: Readonly<Record<string, BitWidth | 16>>;
   declare readonly skipLayers: readonly string[];

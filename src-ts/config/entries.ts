@@ -115,6 +115,12 @@ export function checkTogether(entries: Entries, placeOf: (name: string) => Place
       hint: 'resume goes on with an output that is not complete yet, overwrite replaces one that is.',
     });
   }
+  const share = entries.get('partition');
+  if (share !== undefined && Array.isArray(entries.get('layout')?.value)) {
+    placeOf('partition').refuse('not together with several layouts', share.value, {
+      hint: 'Run the shares for one layout, and export the joined model to the others.',
+    });
+  }
 }
 
 /** What a job needs beside other options; a configuration may leave it to the call. */

@@ -14,6 +14,7 @@ import {
   oneOfNumbers,
   oneOrSeveral,
   positive,
+  share,
 } from './checks.js';
 import { type DiffusionQuantOptions, GGUF_TYPES, LOG_LEVELS } from './options.js';
 import { calibrationPath } from './paths.js';
@@ -157,6 +158,12 @@ export const OPTION_TABLE: { readonly [K in OptionName]-?: OptionRow } = {
     check: oneOf(['auto', 'none'], "'auto' or 'none'"),
     hint: "'auto' gives the most sensitive blocks one width more, 'none' treats all blocks alike.",
     help: 'auto or none: one width more for the most sensitive blocks',
+  },
+  partition: {
+    text: 'string',
+    check: share,
+    hint: "'2/8' does the second of eight shares of the work; arrow-quant merge joins the shares.",
+    help: 'the share of the work to do, such as 2/8; merge joins the shares',
   },
   components: {
     text: 'list',

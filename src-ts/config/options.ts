@@ -115,6 +115,12 @@ export interface DiffusionQuantOptions {
   readonly plainDtype?: PlainDtype | undefined;
   /** One width more for the blocks that decide the worst step. @defaultValue 'auto' */
   readonly protectBlocks?: 'auto' | 'none' | undefined;
+  /**
+   * The share of the work to do: `2/8` is the second of eight, cut by the bytes of the model. `outputPath` becomes a folder of that share; `merge`
+   * joins all of them into the output of a single job. Not together with several layouts.
+   * @defaultValue none: the whole work
+   */
+  readonly partition?: string | undefined;
   /** Components to quantize, as the model folder names them; others are refused once it is open. @defaultValue the denoiser */
   readonly components?: readonly string[] | undefined;
   /**

@@ -15,6 +15,7 @@ pub mod progress;
 pub mod recipe;
 pub mod report;
 pub mod scheme;
+pub mod share;
 
 pub use bits::BitWidth;
 pub use blocks::BlockType;
@@ -24,3 +25,4 @@ pub use dtype::Dtype;
 pub use modality::Modality;
 pub use progress::{Notice, Numbered, Phase, ProgressEvent, ProgressSink};
 pub use scheme::{Geometry, Method, ScaleDtype, Scheme, ZeroKind, group_for, rotation_for};
+pub use share::Share;

@@ -72,6 +72,8 @@ pub enum Missing {
     Weights,
     /// A shard that an index names.
     Shard,
+    /// A share of a job.
+    Share,
 }
 
 /// What is wrong with a model's own account of itself.

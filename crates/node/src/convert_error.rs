@@ -108,6 +108,7 @@ fn details(error: &QuantError) -> Value {
                 Missing::Model => "model",
                 Missing::Weights => "weights",
                 Missing::Shard => "shard",
+                Missing::Share => "share",
             },
             "referencedBy": referenced_by,
         }),

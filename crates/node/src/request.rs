@@ -8,7 +8,7 @@ use aq_engine::calibration::{CalibrationRequest, summary};
 use aq_engine::export::{ExportRequest, export};
 use aq_engine::histogram::histograms;
 use aq_engine::inspect::inspect;
-use aq_engine::job::{PlanRequest, QuantizeRequest, preview, quantize};
+use aq_engine::job::{MergeRequest, PlanRequest, QuantizeRequest, merge, preview, quantize};
 use aq_engine::open::OpenModel;
 use aq_engine::tuning::Tuning;
 use aq_engine::validate::{ValidateRequest, validate};
@@ -57,6 +57,12 @@ pub enum Request {
         job_id: String,
         model_path: PathBuf,
     },
+    Merge {
+        job_id: String,
+        shares: Vec<PathBuf>,
+        output_path: PathBuf,
+        config: MergeConfig,
+    },
     ExportModel {
         job_id: String,
         model_path: PathBuf,
@@ -82,6 +88,16 @@ pub struct ValidateConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InspectConfig {
     modality: Option<Modality>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MergeConfig {
+    model_path: Option<PathBuf>,
+    calibration: Option<String>,
+    #[serde(default)]
+    overwrite: bool,
+    num_threads: Option<u64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -144,6 +160,12 @@ impl Request {
             Self::OpenQuantizedModel { job_id, model_path } => {
                 Call { operation: "openQuantizedModel", job_id: Some(job_id.clone()), model_path: text(model_path), output_path: None }
             }
+            Self::Merge { job_id, shares, output_path, .. } => Call {
+                operation: "merge",
+                job_id: Some(job_id.clone()),
+                model_path: shares.first().and_then(text),
+                output_path: text(output_path),
+            },
             Self::ExportModel { job_id, model_path, output_path, .. } => Call {
                 operation: "exportModel",
                 job_id: Some(job_id.clone()),
@@ -192,6 +214,11 @@ impl Request {
                 to_value(&summary(&CalibrationRequest { calibration: calibration_path, model: model_path, config }, control)?)
             }
             Self::OpenQuantizedModel { model_path, .. } => Ok(keep(OpenModel::open(&model_path, control)?)),
+            Self::Merge { shares, output_path, config, .. } => {
+                let MergeConfig { model_path, calibration, overwrite, num_threads } = config;
+                let num_threads = num_threads.unwrap_or(0).min(1024) as usize;
+                to_value(&merge(&MergeRequest { shares, output_path, model_path, calibration, overwrite, num_threads }, control)?)
+            }
             Self::ExportModel { model_path, output_path, config, .. } => {
                 let ExportConfig { layout, plain_dtype, overwrite, num_threads } = config;
                 let num_threads = num_threads.unwrap_or(0).min(1024) as usize;

@@ -4,6 +4,7 @@
 use super::resolved::{Device, Layout};
 use crate::error::{ConfigIssue, ErrorCode, visible};
 use crate::recipe::Recipe;
+use crate::share::Share;
 use serde_json::{Map, Value};
 
 /// What a timer can hold.
@@ -30,6 +31,7 @@ enum Kind {
     /// A layout or `auto`, or a list of different layouts.
     Layouts,
     Recipe,
+    Share,
 }
 
 struct Row {
@@ -50,7 +52,7 @@ const fn coded(name: &'static str, kind: Kind, expected: &'static str, code: Err
 const BOOLEAN: &str = "true or false";
 
 /// In the order in which problems are told.
-const TABLE: [Row; 32] = [
+const TABLE: [Row; 33] = [
     coded("bitWidth", Kind::OneOfNumbers(&[2, 4, 8]), "2, 4, or 8", ErrorCode::InvalidBitWidth),
     coded("groupSize", Kind::OneOfNumbers(&[32, 64, 128, 256]), "32, 64, 128, or 256", ErrorCode::InvalidGroupSize),
     coded("numTimeGroups", Kind::Integer(1, 100), "an integer between 1 and 100", ErrorCode::InvalidTimeGroups),
@@ -74,6 +76,7 @@ const TABLE: [Row; 32] = [
     row("ggufType", Kind::Recipe, "the name of a GGUF type such as 'Q4_K_M'"),
     row("plainDtype", Kind::OneOf(&["source", "f32", "f16", "bf16"]), "'source', 'f32', 'f16' or 'bf16'"),
     row("protectBlocks", Kind::OneOf(&["auto", "none"]), "'auto' or 'none'"),
+    row("partition", Kind::Share, "a share such as '2/8'"),
     row("components", Kind::Names, "an array of component names"),
     row("layerBitWidths", Kind::Widths, "a record of tensor names or globs to bit widths"),
     row("skipLayers", Kind::Names, "an array of tensor names or globs"),
@@ -136,6 +139,7 @@ impl Row {
                 let extension = std::path::Path::new(p).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
                 !p.contains('\0') && extension.is_some_and(|e| extensions.contains(&e.as_str()))
             }),
+            Kind::Share => value.as_str().and_then(Share::parse).is_some(),
             Kind::Recipe => value.as_str().and_then(Recipe::named).is_some(),
             Kind::Layouts => match value {
                 Value::Array(names) => {

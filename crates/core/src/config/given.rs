@@ -7,7 +7,8 @@ use crate::bits::BitWidth;
 use crate::error::{ConfigIssue, ErrorCode};
 use crate::modality::Modality;
 use crate::recipe::Recipe;
-use serde::Deserialize;
+use crate::share::Share;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Five minutes without a byte read, a block finished or a byte written.
@@ -16,7 +17,7 @@ const DEFAULT_MEMORY_MB: u64 = 256;
 const DEFAULT_RETRIES: u64 = 4;
 
 /// One layout, or several at once.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum LayoutChoice {
     /// By its name, or `auto`.
@@ -26,7 +27,7 @@ pub enum LayoutChoice {
 }
 
 /// The options as they arrive: every one optional, numbers unchecked.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(missing_docs, reason = "the options of the public table; ResolvedConfig documents each")]
 pub struct GivenConfig {
@@ -48,6 +49,7 @@ pub struct GivenConfig {
     pub gguf_names: Option<GgufNames>,
     pub gguf_type: Option<String>,
     pub protect_blocks: Option<Protect>,
+    pub partition: Option<String>,
     pub components: Option<Vec<String>>,
     pub skip_layers: Option<Vec<String>>,
     pub layer_bit_widths: Option<Map<String, Value>>,
@@ -109,6 +111,10 @@ impl GivenConfig {
         if self.resume == Some(true) && self.overwrite == Some(true) {
             issues.push(ConfigIssue::new(ErrorCode::InvalidConfig, "resume", "not together with overwrite", "true (boolean)"));
         }
+        if self.partition.is_some() && self.layouts().is_some() {
+            let share = self.partition.as_deref().unwrap_or_default();
+            issues.push(ConfigIssue::text("partition", "not together with several layouts", share));
+        }
         if !issues.is_empty() {
             return Err(issues);
         }
@@ -132,6 +138,7 @@ impl GivenConfig {
             gguf_type: self.recipe().filter(|_| layout == Layout::Gguf).map(|r| r.name),
             plain_dtype: (layout == Layout::Plain).then(|| self.plain_dtype.unwrap_or(PlainDtype::F32)),
             protect_blocks: self.protect_blocks.unwrap_or(Protect::Auto),
+            partition: self.partition.as_deref().and_then(Share::parse),
             components: self.components.clone(),
             skip_layers: self.skip_layers.clone().unwrap_or_default(),
             layer_bit_widths: self.layer_bit_widths(),

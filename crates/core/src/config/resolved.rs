@@ -5,6 +5,7 @@ use crate::bits::BitWidth;
 use crate::dtype::Dtype;
 use crate::modality::Modality;
 use crate::scheme::{Method, ZeroKind};
+use crate::share::Share;
 use serde::{Deserialize, Serialize};
 
 /// The rounding method as the caller names it.
@@ -192,6 +193,9 @@ pub struct ResolvedConfig {
     pub plain_dtype: Option<PlainDtype>,
     /// The first-block rule.
     pub protect_blocks: Protect,
+    /// The share of the work that this job does; `None`: all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<Share>,
     /// Components to quantize; `None`: the denoiser.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub components: Option<Vec<String>>,

@@ -226,6 +226,9 @@ fn not_found(path: &Path, what: Missing, referenced_by: Option<&Path>) -> Texts 
             ),
             "Fetch the missing shard again or correct the index.",
         ),
+        Missing::Share => {
+            one(format!("Model not found: share {} of this partition does not exist.", path_text(path)), "Run that share again.")
+        }
     }
 }
 

@@ -76,7 +76,7 @@ pub fn export(request: &ExportRequest, control: &Arc<Control>) -> Result<ExportR
     let modality = modality::search(&source, None)?.found.map_or(Modality::Image, |f| f.modality);
     let bits = earlier.as_ref().and_then(|m| m.get("bitWidth")?.as_u64()).and_then(|b| BitWidth::try_from(b).ok());
     let planned = plan::plan(request, &source, modality, layout, bits)?;
-    before::check_space(&request.to, [(&source, &planned.plan, layout)].into_iter())?;
+    before::check_space(&request.to, planned.plan.written(&source, layout))?;
     control.progress.plan(planned.plan.layers.len() as u64, planned.plan.bytes(&source));
     let staging = Staging::create(&disk, &request.to, Existing { overwrite: request.overwrite, resume: false })?;
     let written = fill(

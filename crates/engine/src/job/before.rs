@@ -42,8 +42,7 @@ pub fn refuse_overlap(disk: &Disk, output: &Path, source: &Source) -> Result<(),
 }
 
 /// Fails before anything is written when the planned files cannot fit. Links cost nothing, so only what is written anew counts.
-pub fn check_space<'a>(output: &Path, outputs: impl Iterator<Item = (&'a Source, &'a Plan, &'a dyn Written)>) -> Result<(), QuantError> {
-    let required = outputs.map(|(source, plan, layout)| plan.written(source, layout)).sum();
+pub fn check_space(output: &Path, required: u64) -> Result<(), QuantError> {
     match os::available_space(output) {
         Some(available) if available < required => {
             Err(QuantError::OutOfDisk { path: output.into(), required, available: Some(available), source: None })

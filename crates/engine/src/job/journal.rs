@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 const FORMAT: &str = "arrow-quant-journal";
@@ -126,7 +126,11 @@ pub fn identity(config: &Value, source: &Source, judge: Option<&Judge>, layouts:
         .map(|s| (s.path.to_string_lossy().into_owned(), json!({"bytes": s.len, "modified": s.modified_ms()})))
         .collect();
     files.extend(judge.and_then(Judge::identity));
+    let share = config.get("partition").cloned();
     let mut config = super::manifest::what_is_written(config);
+    if let Some(share) = share {
+        config["partition"] = share;
+    }
     if !layouts.is_empty() {
         config["layout"] = json!(layouts);
     }
@@ -159,20 +163,14 @@ impl Journal {
             let journal = Self { disk: disk.clone(), path, file, end: Mutex::new(first.len() as u64) };
             return Ok((journal, BTreeMap::new()));
         }
-        let bytes = disk.read_file(&path, MOST_BYTES)?;
-        // A last line without its end was being written when the job died.
-        let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
-        let text = String::from_utf8_lossy(&bytes[..whole]);
-        let mut lines = text.lines();
-        let earlier: Value = lines.next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or(Value::Null);
+        let Read { first: earlier, entries, whole } = Read::of(disk, &path)?;
         let issues = differences(&earlier, identity);
         if !issues.is_empty() {
             return Err(QuantError::ResumeMismatch { path: staging.output().to_path_buf(), issues });
         }
-        let entries = lines.filter_map(|line| serde_json::from_str::<Entry>(line).ok()).map(|e| (e.task, e)).collect();
         let file = disk.open_or_create(&path)?;
-        disk.set_len(&file, &path, whole as u64)?;
-        Ok((Self { disk: disk.clone(), path, file, end: Mutex::new(whole as u64) }, entries))
+        disk.set_len(&file, &path, whole)?;
+        Ok((Self { disk: disk.clone(), path, file, end: Mutex::new(whole) }, entries))
     }
 
     /// Notes a finished task.
@@ -188,6 +186,37 @@ impl Journal {
         *end += line.len() as u64;
         Ok(())
     }
+}
+
+/// What stands in a file of lines.
+struct Read {
+    first: Value,
+    entries: BTreeMap<usize, Entry>,
+    /// Bytes of whole lines: a last one without its end was being written when the job died.
+    whole: u64,
+}
+
+impl Read {
+    fn of(disk: &Disk, path: &Path) -> Result<Self, QuantError> {
+        let bytes = disk.read_file(path, MOST_BYTES)?;
+        let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        let mut lines = text.lines();
+        let first = lines.next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or(Value::Null);
+        let entries = lines.filter_map(|line| serde_json::from_str::<Entry>(line).ok()).map(|e| (e.task, e)).collect();
+        Ok(Self { first, entries, whole: whole as u64 })
+    }
+}
+
+/// The tasks that the journal of a staging says are finished.
+pub fn entries(disk: &Disk, staging: &Staging) -> Result<BTreeMap<usize, Entry>, QuantError> {
+    Ok(Read::of(disk, &staging.journal())?.entries)
+}
+
+/// What a finished share has in the place of a journal: its first line, and its tasks.
+pub fn read(disk: &Disk, path: &Path) -> Result<(Value, BTreeMap<usize, Entry>), QuantError> {
+    let Read { first, entries, .. } = Read::of(disk, path)?;
+    Ok((first, entries))
 }
 
 /// One issue for each setting that differs.

@@ -338,6 +338,12 @@ impl Judge {
         Some((calibration.path().to_string_lossy().into_owned(), value))
     }
 
+    /// The same for jobs on other machines: without path and time.
+    pub fn sample(&self) -> Result<Option<serde_json::Value>, QuantError> {
+        let Some(calibration) = &self.calibration else { return Ok(None) };
+        Ok(Some(json!({"bytes": calibration.len(), "sample": calibration.sample()?})))
+    }
+
     /// Fails if the file is no longer what it was.
     pub fn check_unchanged(&self) -> Result<(), IoError> {
         self.calibration.as_ref().map_or(Ok(()), Calibration::check_unchanged)

@@ -49,6 +49,16 @@ pub enum LayerEnd {
     Kept(Placed),
 }
 
+impl LayerEnd {
+    /// Where its tensors are.
+    pub fn placed(&self) -> &[Placed] {
+        match self {
+            Self::Done(done) => &done.placed,
+            Self::Kept(placed) => std::slice::from_ref(placed),
+        }
+    }
+}
+
 impl From<&LayerEnd> for Written {
     fn from(end: &LayerEnd) -> Self {
         match end {

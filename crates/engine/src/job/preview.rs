@@ -12,6 +12,7 @@ use crate::error::QuantError;
 use crate::plan::{LayerPlan, Plan};
 use crate::rules::{Action, rules};
 use crate::tuning::Tuning;
+use aq_core::error::ConfigIssue;
 use aq_core::plan_report::{DiskEstimate, MemoryEstimate, PlanReport, PlannedFile, PlannedLayer, Raise, Trade};
 use aq_core::report::{Skipped, megabytes};
 use aq_core::{BitWidth, GivenConfig, Method, Mode};
@@ -33,7 +34,11 @@ pub struct PlanRequest {
 
 /// Plans a job. Nothing is written; of weights nothing is read.
 pub fn preview(request: &PlanRequest, control: &Arc<Control>) -> Result<PlanReport, QuantError> {
-    request.config.resolve(Mode::Diffusion).map_err(QuantError::InvalidConfig)?;
+    let whole = request.config.resolve(Mode::Diffusion).map_err(QuantError::InvalidConfig)?;
+    if let Some(share) = whole.partition {
+        let issue = ConfigIssue::text("partition", "no share: a plan is that of the whole job", &share.to_string());
+        return Err(QuantError::InvalidConfig(vec![issue]));
+    }
     let mut reports = Vec::new();
     for given in request.config.for_each_layout() {
         reports.push(one(request, &given, control)?);

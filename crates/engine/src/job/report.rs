@@ -23,8 +23,10 @@ pub struct ReportInput<'a> {
     pub config: &'a ResolvedConfig,
     /// The plan.
     pub plan: &'a Plan,
-    /// How the layers ended, in plan order.
-    pub ends: &'a [LayerEnd],
+    /// Layers of this job, in plan order, and how they ended.
+    pub ends: Vec<(&'a LayerPlan, &'a LayerEnd)>,
+    /// Bytes of the source that were rewritten.
+    pub original: u64,
     /// Bytes of the written weight files.
     pub written: u64,
     /// Output folder.
@@ -45,13 +47,13 @@ pub struct ReportInput<'a> {
 
 /// The report of a job that succeeded.
 pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
-    let &ReportInput { source, config, plan, ends, output, .. } = input;
+    let &ReportInput { source, config, plan, output, original, .. } = input;
     let (mut layers, mut warnings) = (Vec::new(), input.ledger.warnings());
     let mut skipped: Vec<Skipped> =
         plan.kept.iter().map(|k| Skipped { name: k.name.clone(), why: k.why.clone(), bytes: k.bytes }).collect();
     let mut total = RowSums::default();
     let (mut weighted, mut weights, mut bytes) = (0.0, 0, 0);
-    for (planned, end) in plan.layers.iter().zip(ends) {
+    for &(planned, end) in &input.ends {
         match end {
             LayerEnd::Done(done) => {
                 let n = done.spec.geometry.numel();
@@ -75,7 +77,6 @@ pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
         }
     }
     skipped.extend(source.left_out.iter().map(|l| Skipped { name: l.name.clone(), why: l.why.clone(), bytes: l.bytes }));
-    let original = plan.bytes(source);
     let size = megabytes(input.written);
     if let Some(target) = input.target.as_ref().filter(|t| size > t.target_mb) {
         let message =

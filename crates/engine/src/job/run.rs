@@ -9,9 +9,10 @@ use super::judge::{Judge, Planned};
 use super::layer::{LayerDone, LayerEnd};
 use super::pool::{pool, thread_count};
 use super::report::{ReportInput, layer_report, report};
+use super::share::{self, Extent};
 use super::tables::Tables;
 use super::target::{self, Subject};
-use super::tasks::{OutputFile, encode_all, open_files, verified};
+use super::tasks::{OutputFile, all, encode_all, open_files, verified};
 use super::{before, files, manifest, parts, quality};
 use crate::control::{Control, Limits};
 use crate::device::Compute;
@@ -85,7 +86,7 @@ pub fn quantize(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Qua
         }
         outputs.push(prepared);
     }
-    before::check_space(&request.output_path, outputs.iter().map(|p| (&p.source, &p.plan, p.layout)))?;
+    before::check_space(&request.output_path, outputs.iter().map(|p| Extent::of(p).written).sum())?;
     control.ledger.output(0);
     let existing = Existing { overwrite: whole.overwrite, resume: whole.resume };
     let mut staging = Staging::create(&control.disk(whole.io_retries), &request.output_path, existing)?;
@@ -93,10 +94,24 @@ pub fn quantize(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Qua
         let message = "The staging of an earlier job that had died was removed.".into();
         control.ledger.warn(Warning { code: "AQ_WARN_STALE_STAGING", message, details: json!({}) });
     }
-    let written = match layouts {
-        None => write(&outputs[0], &request.output_path, control, &staging, &[]),
-        Some(_) => parts::write_all(&mut outputs, &request.output_path, control, &mut staging),
+    let output = &request.output_path;
+    let written = match (layouts, whole.partition) {
+        (None, None) => write(&outputs[0], output, control, &staging, &[]),
+        (None, Some(_)) => {
+            let encoded = encode(&outputs[0], control, &staging, &[]);
+            encoded.and_then(|encoded| share::close(&outputs[0], &request.config, output, control, &staging, encoded))
+        }
+        (Some(_), _) => parts::write_all(&mut outputs, output, control, &mut staging),
     };
+    committed(written, control, staging)
+}
+
+/// Gives a complete output its name, or removes what was staged.
+pub(super) fn committed(
+    written: Result<QuantizeReport, QuantError>,
+    control: &Control,
+    staging: Staging,
+) -> Result<QuantizeReport, QuantError> {
     let mut report = match written.and_then(|report| ready(control, &staging).map(|()| report)) {
         Ok(report) => report,
         Err(error) => return Err(discarded(control, staging, error)),
@@ -161,7 +176,6 @@ pub(super) fn prepare(
     let (config, plan) = target::widest(&subject, &given, mode, config)?;
     control.ledger.config(as_json(&config));
     before::widened(&plan, layout).into_iter().for_each(|w| control.ledger.warn(w));
-    control.progress.plan(plan.layers.len() as u64, plan.bytes(&source));
     tracing::debug!(layers = plan.layers.len(), bytes = plan.bytes(&source), "planned");
     let compute = Compute::choose(config.device, config.device_fallback)?;
     // Rows of calibration take the other half; those of layers that come one at a time a quarter, which leaves more to their moments.
@@ -173,7 +187,10 @@ pub(super) fn prepare(
     before::check_memory(&plan, &source, &memory)?;
     let (pool, asked) = (pool(config.num_threads)?, plan.layers.clone());
     let (judge, target, like) = (None, None, None);
-    Ok(Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning, found, asked, like, target, pool })
+    let prepared = Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning, found, asked, like, target, pool };
+    let Extent { layers, read, .. } = Extent::of(&prepared);
+    control.progress.plan(layers, read);
+    Ok(prepared)
 }
 
 /// Finds out what is known of the layers' inputs, and what follows for their schemes.
@@ -199,6 +216,16 @@ fn stall_limit(milliseconds: u64) -> Option<u64> {
     (milliseconds > 0).then_some(milliseconds / scale)
 }
 
+/// What is left to be put together once every tensor of a job is written.
+pub(super) struct Encoded<'a> {
+    /// The files.
+    pub files: Vec<OutputFile<'a>>,
+    /// Tables over time.
+    pub tables: Option<Tables>,
+    /// How the layers of the plan ended; those of other shares have no end.
+    pub ends: Vec<Option<LayerEnd>>,
+}
+
 /// Encodes everything and writes all files. `layouts`: of all outputs, where there are several.
 pub(super) fn write(
     p: &Prepared,
@@ -207,28 +234,48 @@ pub(super) fn write(
     staging: &Staging,
     layouts: &[&str],
 ) -> Result<QuantizeReport, QuantError> {
-    let Prepared { config, disk, source, plan, layout, compute, judge, pool, .. } = p;
+    let encoded = encode(p, control, staging, layouts)?;
+    complete(p, output, control, staging, encoded, layouts.is_empty())
+}
+
+/// Encodes what falls to the job.
+fn encode<'a>(p: &'a Prepared, control: &Arc<Control>, staging: &Staging, layouts: &[&str]) -> Result<Encoded<'a>, QuantError> {
+    let Prepared { config, disk, source, plan, layout, judge, pool, .. } = p;
     let judge = judge.as_ref();
     control.enter(Phase::Quantize)?;
     let (journal, mut entries) = Journal::open(disk, staging, &identity(&as_json(config), source, judge, layouts))?;
-    let files = open_files(disk, source, plan, *layout, staging, &mut entries)?;
+    let files = open_files(disk, source, plan, *layout, staging, &mut entries, config.partition)?;
     let tables = judge.filter(|_| config.enable_time_aware).map(|_| Tables::open(disk, staging)).transpose()?;
     let job = JobContext::new(control, p, tables.as_ref());
     let (earlier, carried) = verified(&job, disk, &files, &entries)?;
     if staging.resumed() {
-        let reused = earlier.len() + carried.iter().filter(|c| **c).count();
-        let message = format!("An interrupted job was gone on with: {reused} of {} tensors were finished already.", carried.len());
-        control.ledger.warn(Warning { code: "AQ_WARN_RESUMED", message, details: json!({"reused": reused, "tensors": carried.len()}) });
+        let (reused, tensors) = (earlier.len() + carried.len(), files.iter().map(|f| f.tasks.len()).sum::<usize>());
+        let message = format!("An interrupted job was gone on with: {reused} of {tensors} tensors were finished already.");
+        control.ledger.warn(Warning { code: "AQ_WARN_RESUMED", message, details: json!({"reused": reused, "tensors": tensors}) });
     }
     let ends = pool.install(|| encode_all(&job, &files, &journal, &earlier, &carried))?;
     let measured: Vec<(&str, &LayerDone)> = measured(plan, &ends);
-    if let Some(error) = quality::gate(config, &measured, plan.layers.len()) {
-        return Err(error);
-    }
+    quality::gate(config, &measured, plan.layers.len()).map_or(Ok(()), Err)?;
+    drop(job);
+    Ok(Encoded { files, tables, ends })
+}
+
+/// Puts the output together: ends of files, configs, what is carried over, tables, the manifest. `alone`: there are no outputs after it.
+pub(super) fn complete(
+    p: &Prepared,
+    output: &Path,
+    control: &Arc<Control>,
+    staging: &Staging,
+    encoded: Encoded<'_>,
+    alone: bool,
+) -> Result<QuantizeReport, QuantError> {
+    let Prepared { source, plan, layout, judge, pool, .. } = p;
+    let (judge, Encoded { files, tables, ends }) = (judge.as_ref(), encoded);
+    let ends = all(ends)?;
     source.components.iter().flat_map(|c| &c.shards).try_for_each(Shard::check_unchanged)?;
     judge.map_or(Ok(()), Judge::check_unchanged)?;
 
-    if layouts.is_empty() {
+    if alone {
         control.enter(Phase::Commit)?;
     }
     let layers: Vec<Written> = ends.iter().map(Written::from).collect();
@@ -244,22 +291,34 @@ pub(super) fn write(
         rewritten.extend(files::write_config(source, plan, component, &layers, *layout, staging)?);
     }
     files::carry_over(source, plan, staging, control, rewritten)?;
-    let report = report(&ReportInput {
-        source,
-        config,
-        plan,
-        ends: &ends,
-        written: bytes,
-        output,
-        layout: layout.name(),
-        seconds: control.started.elapsed().as_secs_f64(),
-        threads: thread_count(config.num_threads),
-        compute,
-        target: p.target.clone(),
-        ledger: &control.ledger,
-    });
+    let report = report_of(p, output, control, plan.layers.iter().zip(&ends).collect(), bytes);
     manifest::write(staging, &report, &written)?;
     Ok(report)
+}
+
+/// The report of a job with these layers that wrote so many bytes of weight files.
+pub(super) fn report_of(
+    p: &Prepared,
+    output: &Path,
+    control: &Control,
+    ends: Vec<(&LayerPlan, &LayerEnd)>,
+    written: u64,
+) -> QuantizeReport {
+    report(&ReportInput {
+        source: &p.source,
+        config: &p.config,
+        plan: &p.plan,
+        ends,
+        original: Extent::of(p).read,
+        written,
+        output,
+        layout: p.layout.name(),
+        seconds: control.started.elapsed().as_secs_f64(),
+        threads: thread_count(p.config.num_threads),
+        compute: &p.compute,
+        target: p.target.clone(),
+        ledger: &control.ledger,
+    })
 }
 
 /// What the end of an archive tells.
@@ -285,10 +344,10 @@ pub(super) fn as_json(config: &ResolvedConfig) -> Value {
     serde_json::to_value(config).unwrap_or_default()
 }
 
-fn measured<'a>(plan: &'a Plan, ends: &'a [LayerEnd]) -> Vec<(&'a str, &'a LayerDone)> {
-    let done = |(p, e): (&'a crate::plan::LayerPlan, &'a LayerEnd)| match e {
-        LayerEnd::Done(d) => Some((p.name.as_str(), &**d)),
-        LayerEnd::Kept(_) => None,
+fn measured<'a>(plan: &'a Plan, ends: &'a [Option<LayerEnd>]) -> Vec<(&'a str, &'a LayerDone)> {
+    let done = |(p, e): (&'a LayerPlan, &'a Option<LayerEnd>)| match e {
+        Some(LayerEnd::Done(d)) => Some((p.name.as_str(), &**d)),
+        Some(LayerEnd::Kept(_)) | None => None,
     };
     plan.layers.iter().zip(ends).filter_map(done).collect()
 }

@@ -44,6 +44,13 @@ pub struct Aside {
     checksum: u64,
 }
 
+impl Aside {
+    /// Time groups that it has figures of.
+    pub const fn groups(&self) -> usize {
+        self.groups
+    }
+}
+
 /// What a layer's table holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
@@ -103,6 +110,16 @@ impl Tables {
         let file = disk.open_or_create(&path)?;
         let end = Mutex::new(disk.metadata_of(&file, &path)?.len());
         Ok(Self { disk: disk.clone(), path, file, end })
+    }
+
+    /// Those that a share has laid aside; `None` where it has none.
+    pub fn of_share(disk: &Disk, path: &Path) -> Result<Option<Self>, QuantError> {
+        if !disk.is_file(path)? {
+            return Ok(None);
+        }
+        let file = disk.open(path)?;
+        let end = Mutex::new(disk.metadata_of(&file, path)?.len());
+        Ok(Some(Self { disk: disk.clone(), path: path.into(), file, end }))
     }
 
     /// Lays a table aside.

@@ -9,16 +9,17 @@ use super::journal::{Entry, Journal, LayerEntry, Made};
 use super::layer::{self, LayerDone, LayerEnd};
 use super::quality;
 use super::report::layer_report;
+use super::share;
 use crate::error::QuantError;
 use crate::plan::{FilePlan, Plan, PlannedTensor, TensorPlan};
-use aq_core::Method;
+use aq_core::{Method, Share};
 use aq_io::Disk;
 use aq_io::fault::{self, Site};
 use aq_io::layout::Layout;
 use aq_io::output::{Placed, ShardWriter, Staging};
 use aq_io::source::Source;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// A weight file being written.
@@ -31,8 +32,8 @@ pub struct OutputFile<'a> {
     pub path: PathBuf,
     /// For each planned tensor: where its tensors go.
     pub placed: Vec<Vec<Placed>>,
-    /// Tasks of the files before it.
-    first_task: usize,
+    /// For each planned tensor: the number of its task in the whole plan.
+    pub tasks: Vec<usize>,
 }
 
 impl<'a> OutputFile<'a> {
@@ -50,9 +51,12 @@ struct Task<'a> {
     file: &'a OutputFile<'a>,
     tensor: &'a PlannedTensor<'a>,
     placed: &'a [Placed],
+    /// In the whole plan.
+    number: usize,
 }
 
-/// Opens every output file, with its header; all offsets follow from the plan. Entries of files that can't be gone on with are dropped.
+/// Opens every output file, with its header; all offsets follow from the plan. Entries of files that can't be gone on with are dropped. A
+/// share has files of its own tensors alone.
 pub fn open_files<'a>(
     disk: &Disk,
     source: &'a Source,
@@ -60,12 +64,12 @@ pub fn open_files<'a>(
     layout: &dyn Layout,
     staging: &Staging,
     entries: &mut BTreeMap<usize, Entry>,
+    share: Option<Share>,
 ) -> Result<Vec<OutputFile<'a>>, QuantError> {
     let mut files: Vec<OutputFile<'a>> = Vec::new();
-    let mut first_task = 0;
-    for plan in plan.files(source, layout) {
-        let path = staging.path(&files::folder(source, &source.components[plan.component]).join(&plan.name))?;
-        let tasks = first_task..first_task + plan.tensors.len();
+    for (plan, tasks) in share::files(plan.files(source, layout), share) {
+        let name = if share.is_some() { share::weights(&plan.name) } else { plan.name.clone() };
+        let path = staging.path(&files::folder(source, &source.components[plan.component]).join(name))?;
         let (tensors, container) = (plan.out(), &plan.container);
         let reopened = if staging.resumed() { ShardWriter::reopen(disk, &path, container, &tensors)? } else { None };
         let (writer, flat) = if let Some(opened) = reopened {
@@ -77,59 +81,62 @@ pub fn open_files<'a>(
         };
         let mut flat = flat.into_iter();
         let placed = plan.tensors.iter().map(|t| flat.by_ref().take(t.out.len()).collect()).collect();
-        files.push(OutputFile { plan, writer, path, placed, first_task });
-        first_task = tasks.end;
+        files.push(OutputFile { plan, writer, path, placed, tasks });
     }
     Ok(files)
 }
 
-/// All tensors of all shards, in parallel; tasks that an earlier job finished are not done again.
+/// All tensors of all files, in parallel; tasks that an earlier job finished are not done again. How the layers of the plan ended; those of
+/// other shares have no end here.
 pub fn encode_all(
     job: &JobContext<'_>,
     files: &[OutputFile<'_>],
     journal: &Journal,
     earlier: &BTreeMap<usize, LayerEnd>,
-    carried: &[bool],
-) -> Result<Vec<LayerEnd>, QuantError> {
+    carried: &BTreeSet<usize>,
+) -> Result<Vec<Option<LayerEnd>>, QuantError> {
     fn of<'f>(file: &'f OutputFile<'f>) -> impl Iterator<Item = Task<'f>> {
-        file.plan.tensors.iter().zip(&file.placed).map(move |(tensor, placed)| Task { file, tensor, placed })
+        let tensors = file.plan.tensors.iter().zip(&file.placed).zip(&file.tasks);
+        tensors.map(move |((tensor, placed), &number)| Task { file, tensor, placed, number })
     }
     let tasks: Vec<Task<'_>> = files.iter().flat_map(of).collect();
-    let run = |index: usize| {
-        let task = &tasks[index];
-        if job.is_pointless(index) {
+    let run = |task: &Task<'_>| {
+        let number = task.number;
+        if job.is_pointless(number) {
             return None;
         }
-        let result = match (earlier.get(&index), task.tensor.plan) {
+        let result = match (earlier.get(&number), task.tensor.plan) {
             (Some(end), TensorPlan::Quantize(i)) => reuse(job, task, i, end),
-            _ if carried[index] => {
+            _ if carried.contains(&number) => {
                 count(job, task);
                 Ok(None)
             }
-            _ => run_task(job, task, index, journal),
+            _ => run_task(job, task, journal),
         };
         if let Err(error) = &result {
-            job.fail(index, &name_of(job, task), error);
+            job.fail(number, &name_of(job, task), error);
         }
         Some(result)
     };
     // What is made of a layer's inputs takes far more memory than a block: such layers come last, one at a time, each with all threads.
-    let (large, small): (Vec<usize>, Vec<usize>) = (0..tasks.len()).partition(|&index| is_by_output(job, &tasks[index]));
-    let mut results: Vec<(usize, Option<TaskEnd>)> = small.into_par_iter().map(|index| (index, run(index))).collect();
-    results.extend(large.into_iter().map(|index| (index, run(index))));
-    results.sort_by_key(|(index, _)| *index);
+    let (large, small): (Vec<&Task<'_>>, Vec<&Task<'_>>) = tasks.iter().partition(|task| is_by_output(job, task));
+    let mut results: Vec<(usize, Option<TaskEnd>)> = small.into_par_iter().map(|task| (task.number, run(task))).collect();
+    results.extend(large.into_iter().map(|task| (task.number, run(task))));
+    results.sort_by_key(|(number, _)| *number);
     let mut ends: Vec<Option<LayerEnd>> = vec![None; job.plan.layers.len()];
     let mut failures = Vec::new();
-    for (index, result) in results {
+    for (number, result) in results {
         match result {
             Some(Ok(Some((layer, end)))) => ends[layer] = Some(end),
-            Some(Err(error)) => failures.push((index, error)),
+            Some(Err(error)) => failures.push((number, error)),
             Some(Ok(None)) | None => {}
         }
     }
-    if let Some(error) = job.told(failures) {
-        return Err(error);
-    }
+    job.told(failures).map_or(Ok(ends), Err)
+}
+
+/// The ends of all layers, where none is missing.
+pub fn all(ends: Vec<Option<LayerEnd>>) -> Result<Vec<LayerEnd>, QuantError> {
     let lost = || QuantError::Internal { message: "a planned layer was not encoded".into(), location: None, panic: false };
     ends.into_iter().collect::<Option<_>>().ok_or_else(lost)
 }
@@ -147,14 +154,14 @@ fn name_of(job: &JobContext<'_>, task: &Task<'_>) -> String {
     }
 }
 
-fn run_task(job: &JobContext<'_>, task: &Task<'_>, index: usize, journal: &Journal) -> TaskEnd {
-    let Task { file: OutputFile { writer, .. }, tensor, placed } = *task;
+fn run_task(job: &JobContext<'_>, task: &Task<'_>, journal: &Journal) -> TaskEnd {
+    let Task { file: OutputFile { writer, .. }, tensor, placed, number } = *task;
     let files = LayerFiles { source: &tensor.source, writer };
     match tensor.plan {
         TensorPlan::Carry => {
             let checksum = carry::copy(&job.carrier(), &files, &placed[0], Some(&files.source.info.name))?;
             writer.complete(&placed[0])?;
-            journal.note(&Entry { task: index, checksum, made: Made::Carried })?;
+            journal.note(&Entry { task: number, checksum, made: Made::Carried })?;
             Ok(None)
         }
         TensorPlan::Quantize(i) => {
@@ -173,7 +180,7 @@ fn run_task(job: &JobContext<'_>, task: &Task<'_>, index: usize, journal: &Journ
                     Made::Kept(placed.position)
                 }
             };
-            journal.note(&Entry { task: index, checksum, made })?;
+            journal.note(&Entry { task: number, checksum, made })?;
             finished(job, i, end)
         }
     }
@@ -209,10 +216,8 @@ pub fn verified(
     disk: &Disk,
     files: &[OutputFile<'_>],
     entries: &BTreeMap<usize, Entry>,
-) -> Result<(BTreeMap<usize, LayerEnd>, Vec<bool>), QuantError> {
-    let tasks = files.iter().map(|f| f.plan.tensors.len()).sum();
-    let mut carried = vec![false; tasks];
-    let mut layers = BTreeMap::new();
+) -> Result<(BTreeMap<usize, LayerEnd>, BTreeSet<usize>), QuantError> {
+    let (mut layers, mut carried) = (BTreeMap::new(), BTreeSet::new());
     if entries.is_empty() {
         return Ok((layers, carried));
     }
@@ -220,29 +225,14 @@ pub fn verified(
         let reread = Reread::open(disk, &file.path)?;
         for (at, tensor) in file.plan.tensors.iter().enumerate() {
             job.control.check()?;
-            let task = file.first_task + at;
-            let Some(entry) = entries.get(&task) else { continue };
-            match (tensor.plan, &entry.made) {
-                (TensorPlan::Carry, Made::Carried) => {
-                    let p = &file.placed[at][0];
-                    carried[task] = reread.digest(p, 0, p.tensor.body())? == Some(entry.checksum);
+            let Some(entry) = entries.get(&file.tasks[at]) else { continue };
+            match made_of(job, tensor, &file.placed[at], entry)? {
+                Some(Found::Carried(p)) if reread.digest(&p, 0, p.tensor.body())? == Some(entry.checksum) => {
+                    carried.insert(entry.task);
                 }
-                (TensorPlan::Quantize(i), Made::Kept(position)) => {
-                    let placed = Placed { tensor: carry::carried(job, &tensor.source, &job.plan.layers[i].spec)?, position: *position };
-                    if reread.digest(&placed, 0, placed.tensor.body())? == Some(entry.checksum) && job.plan.layers.get(i).is_some() {
-                        file.writer.keep(std::slice::from_ref(&placed))?;
-                        layers.insert(task, LayerEnd::Kept(placed));
-                    }
-                }
-                (TensorPlan::Quantize(i), Made::Layer(made)) => {
-                    if let Some(done) = layer_done(job, i, made)
-                        && reread.layer(&done.placed, &row_blocks(done.spec.geometry, tensor.source.info.dtype.size()))?
-                            == Some(entry.checksum)
-                        && has_table(job, &done)?
-                    {
-                        file.writer.keep(&done.placed)?;
-                        layers.insert(task, LayerEnd::Done(Box::new(done)));
-                    }
+                Some(Found::Layer(end)) if is_whole(&reread, &end, tensor, entry)? && has_table(job, &end)? => {
+                    file.writer.keep(end.placed())?;
+                    layers.insert(entry.task, end);
                 }
                 _ => {}
             }
@@ -251,8 +241,40 @@ pub fn verified(
     Ok((layers, carried))
 }
 
+/// What an entry tells of.
+pub enum Found {
+    /// A tensor carried over.
+    Carried(Placed),
+    /// A layer.
+    Layer(LayerEnd),
+}
+
+/// What an entry tells of a tensor of the plan, with places in the file of the job that wrote it; `None` where it cannot be of this plan.
+/// `placed`: where the plan has the tensor in that file.
+pub fn made_of(job: &JobContext<'_>, tensor: &PlannedTensor<'_>, placed: &[Placed], entry: &Entry) -> Result<Option<Found>, QuantError> {
+    Ok(match (tensor.plan, &entry.made) {
+        (TensorPlan::Carry, Made::Carried) => placed.first().cloned().map(Found::Carried),
+        (TensorPlan::Quantize(i), Made::Kept(position)) => {
+            let placed = Placed { tensor: carry::carried(job, &tensor.source, &job.plan.layers[i].spec)?, position: *position };
+            Some(Found::Layer(LayerEnd::Kept(placed)))
+        }
+        (TensorPlan::Quantize(i), Made::Layer(made)) => layer_done(job, i, made).map(|done| Found::Layer(LayerEnd::Done(Box::new(done)))),
+        _ => None,
+    })
+}
+
+/// Whether the bytes of a layer are those that were written.
+pub fn is_whole(reread: &Reread<'_>, end: &LayerEnd, tensor: &PlannedTensor<'_>, entry: &Entry) -> Result<bool, QuantError> {
+    let found = match end {
+        LayerEnd::Kept(p) => reread.digest(p, 0, p.tensor.body())?,
+        LayerEnd::Done(done) => reread.layer(&done.placed, &row_blocks(done.spec.geometry, tensor.source.info.dtype.size()))?,
+    };
+    Ok(found == Some(entry.checksum))
+}
+
 /// Whether a layer's table over time is where it was laid, if this job has tables.
-fn has_table(job: &JobContext<'_>, done: &LayerDone) -> Result<bool, QuantError> {
+fn has_table(job: &JobContext<'_>, end: &LayerEnd) -> Result<bool, QuantError> {
+    let LayerEnd::Done(done) = end else { return Ok(true) };
     let Some((tables, aside)) = job.tables.zip(done.table) else { return Ok(job.tables.is_none() || done.judged.groups.is_empty()) };
     Ok(tables.read(&aside)?.is_some())
 }

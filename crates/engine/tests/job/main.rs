@@ -19,6 +19,7 @@ mod recipes;
 mod resume;
 mod rotation;
 mod shapes;
+mod shares;
 mod sources;
 mod target;
 mod threads;

@@ -117,6 +117,11 @@ impl Calibration {
         self.file.len()
     }
 
+    /// What tells its bytes from those of another, see [`InputFile::sample`].
+    pub fn sample(&self) -> Result<String, IoError> {
+        self.file.sample()
+    }
+
     /// Time of its last change, milliseconds since 1970.
     pub fn modified_ms(&self) -> Option<u64> {
         self.file.modified_ms()

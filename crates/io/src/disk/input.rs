@@ -94,6 +94,21 @@ impl InputFile {
         Ok(())
     }
 
+    /// BLAKE3, hexadecimal, of a few pieces from all over the file: it tells files of one size and shape apart (two trainings of a model)
+    /// without reading them, wherever they stand. It finds no change of single bytes.
+    pub fn sample(&self) -> Result<String, IoError> {
+        const PIECES: u64 = 16;
+        const PIECE: u64 = 4096;
+        let mut hash = blake3::Hasher::new();
+        for i in 0..PIECES {
+            let at = (u128::from(self.len().saturating_sub(PIECE)) * u128::from(i) / u128::from(PIECES - 1)) as u64;
+            let mut bytes = vec![0; PIECE.min(self.len() - at) as usize];
+            self.read(&mut bytes, at)?;
+            hash.update(&bytes);
+        }
+        Ok(hash.finalize().to_hex().to_string())
+    }
+
     /// Has the system read some bytes that will be wanted soon, while others are worked on. They go to its cache, not to this process.
     pub fn read_ahead(&self, bytes: Range<u64>) {
         let end = bytes.end.min(self.len());

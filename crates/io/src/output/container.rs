@@ -36,6 +36,11 @@ impl Container {
         self.plan(tensors).len + end
     }
 
+    /// Where tensors stand in a file of them.
+    pub fn placed(&self, tensors: &[OutTensor]) -> Vec<Placed> {
+        self.plan(tensors).placed
+    }
+
     pub(super) fn plan(&self, tensors: &[OutTensor]) -> Blueprint {
         let (header, positions, len) = match self {
             Self::Safetensors(metadata) => safetensors(metadata, tensors),

@@ -140,6 +140,34 @@ impl ShardWriter {
         self.hash.settle(&bytes, |buffer, at| self.read(buffer, at))
     }
 
+    /// Takes a whole tensor from another file, as it stands there.
+    pub fn take<E: From<IoError>>(
+        &self,
+        from: (&File, &Path),
+        tensor: &Placed,
+        to: &Placed,
+        check: &impl Fn() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (file, path) = from;
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut done = 0;
+        while done < tensor.tensor.len {
+            check()?;
+            let n = COPY_BYTES.min((tensor.tensor.len - done) as usize);
+            if self.disk.read_some(file, path, &mut buffer[..n], tensor.position + done)? < n {
+                return Err(IoError::damaged(path, Some(&tensor.tensor.name), Defect::ChangedWhileReading).into());
+            }
+            self.put(to.position + done, &buffer[..n])?;
+            done += n as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes what was written durable, as it stands.
+    pub fn sync(&self) -> Result<(), IoError> {
+        self.disk.sync(&self.file, &self.path)
+    }
+
     /// Puts the file together from the tensors that count, syncs and hashes it. `check` is polled on the way and can end it. `closing`: what
     /// a container whose end tells of its tensors says there.
     pub fn finish<E: From<IoError>>(

@@ -61,6 +61,11 @@ impl Shard {
         Ok(hash.finalize().to_hex().to_string())
     }
 
+    /// A checksum of some of the file's bytes, see [`InputFile::sample`].
+    pub fn sample(&self) -> Result<String, IoError> {
+        self.file.sample()
+    }
+
     /// Reads bytes of the file.
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), IoError> {
         self.file.read(buffer, offset)
