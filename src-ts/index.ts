@@ -25,6 +25,7 @@ export { type ExportModelOptions, exportModel } from './export-model.js';
 export { type InspectOptions, inspect } from './inspect.js';
 export { type InspectCalibrationOptions, inspectCalibration } from './inspect-calibration.js';
 export { setLogLevel } from './log-level.js';
+export { type MergeOptions, type MergeResult, merge } from './merge.js';
 export type { HistogramBucket, LastError } from './metrics/counters.js';
 export { type ErrorMetrics, errorMetrics } from './metrics/error-metrics.js';
 export {
@@ -39,7 +40,6 @@ export {
   QuantizedModel,
   type RowRange,
 } from './open-quantized-model.js';
-export { type MergeOptions, type MergeResult, merge } from './merge.js';
 export { type PlanOptions, plan } from './plan.js';
 export type * from './plan-report.js';
 export type { CallbackErrors, ProgressCallback, ProgressEvent } from './progress.js';

@@ -74,7 +74,8 @@ function readShares(value: unknown, place: Place): readonly string[] | undefined
   if (!isArray(value)) return place.refuse(expected, value);
   const list = readArray(value, place, MOST_SHARES, () => place.refuse(expected, value));
   if (list === undefined) return undefined;
-  if (list.length === 0) return place.refuse(expected, value, { hint: 'Name the folders that the shares were written to.' });
+  if (list.length === 0)
+    return place.refuse(expected, value, { hint: 'Name the folders that the shares were written to.' });
   const paths = list.map((element, index) => readPath(element, place.child(index)));
   return paths.every((path) => path !== undefined) ? paths : undefined;
 }

@@ -1,6 +1,7 @@
 //! Shares of a job joined into the output of a single one: the job is planned anew, and where it would encode a tensor, the tensor is taken
 //! from its share, its bytes held against their checksum.
 
+use super::before;
 use super::checksum::Reread;
 use super::context::JobContext;
 use super::layer::LayerEnd;
@@ -9,7 +10,6 @@ use super::run::{Encoded, Prepared, committed, complete, decide, prepare};
 use super::share::{self, Done};
 use super::tables::Tables;
 use super::tasks::{Found, OutputFile, is_whole, made_of, open_files};
-use super::before;
 use crate::control::Control;
 use crate::error::QuantError;
 use crate::plan::{PlannedTensor, TensorPlan};

@@ -208,7 +208,8 @@ impl Done {
             }
             _ => return Err(wrong("formatVersion", "a format version", first["formatVersion"].to_string()).into()),
         }
-        let told: Told = serde_json::from_value(first).map_err(|e| wrong("the first line", "what a share says of itself", e.to_string()))?;
+        let told: Told =
+            serde_json::from_value(first).map_err(|e| wrong("the first line", "what a share says of itself", e.to_string()))?;
         let share = Share::parse(&told.share).ok_or_else(|| wrong("share", "a share such as '2/8'", told.share.clone()))?;
         Ok(Self { folder: folder.into(), share, told, entries })
     }

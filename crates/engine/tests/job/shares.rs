@@ -89,10 +89,8 @@ fn raised_layers_and_kept_ones_find_their_place() {
 fn several_files_and_components() {
     let bench = Bench::empty();
     let tower = || SafetensorsFile::new().f32("encoder.layers.0.mlp.fc1.weight", &[64, 64], &gauss(64, 64, 9));
-    let parts = [
-        ("transformer", "diffusers", "FluxTransformer2DModel", &varied()),
-        ("text_encoder", "transformers", "CLIPTextModel", &tower()),
-    ];
+    let parts =
+        [("transformer", "diffusers", "FluxTransformer2DModel", &varied()), ("text_encoder", "transformers", "CLIPTextModel", &tower())];
     pipeline(&bench.model(), "FluxPipeline", &parts);
     equal(&bench, &json!({"components": ["transformer", "text_encoder"]}), &[2, 5]);
     let sharded = Bench::empty();
@@ -106,16 +104,11 @@ fn several_files_and_components() {
 
 #[test]
 fn tables_over_time_are_joined() {
-    let header = SafetensorsFile::new()
-        .metadata("format", "arrow-quant-calibration")
-        .metadata("version", "1")
-        .metadata("axis", "timestep");
+    let header = SafetensorsFile::new().metadata("format", "arrow-quant-calibration").metadata("version", "1").metadata("axis", "timestep");
     let layers = ["transformer_blocks.0.attn1.to_q", "transformer_blocks.1.attn1.to_q"];
     let rows = layers.iter().enumerate().fold(header, |file, (i, layer)| {
         let inputs = [96, 128][i];
-        (0..4).fold(file, |file, step| {
-            file.f32(&format!("{layer}@{}", step * 250), &[8, inputs], &gauss(8, inputs, 10 * i as u64 + step))
-        })
+        (0..4).fold(file, |file, step| file.f32(&format!("{layer}@{}", step * 250), &[8, inputs], &gauss(8, inputs, 10 * i as u64 + step)))
     });
     let bench = Bench::new(&varied());
     let path = bench.root().join("calibration.safetensors");

@@ -51,8 +51,12 @@ pub fn write_tail<E: From<IoError>>(
     end: u64,
     check: &impl Fn() -> Result<(), E>,
 ) -> Result<(), E> {
-    let failed = |text: String| {
-        IoError::File { op: IoOp::Write, path: file.path().into(), offset: None, attempts: 1, source: io::Error::other(text) }
+    let failed = |text: String| IoError::File {
+        op: IoOp::Write,
+        path: file.path().into(),
+        offset: None,
+        attempts: 1,
+        source: io::Error::other(text),
     };
     let (mut groups, mut at, mut first) = (Vec::new(), end, 0);
     for (i, &count) in closing.tensors.iter().enumerate() {
