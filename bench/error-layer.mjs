@@ -1,13 +1,14 @@
 // What the error layer costs a clean run: node bench/error-layer.mjs [MODEL]
 //
 // One job under callgrind, which counts instructions and so gives the same figure on a busy machine. Debug information tells the source file
-// of every instruction, inlined ones too: those of the layer's files are summed up and held against the whole. Done for the published build
-// and for the fault build. Exit status 1 when either is 1 % or more.
+// of every instruction, inlined ones too: those of the layer's files are summed up and held against the whole. Done without and with faults
+// on purpose, in the build that the tests use. Exit status 1 when either is 1 % or more.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { example } from '../scripts/example.mjs';
 
 const LIMIT = 0.01;
 /** With mse: arithmetic that a default job has besides (second moments) would make the layer look cheaper than it is. */
@@ -25,13 +26,10 @@ const LAYER = [
 ];
 
 function count(features) {
-  const cargo = ['build', '--locked', '-q', '-p', 'aq-engine', '--example', 'quantize_once', '--profile', 'profiling'];
-  if (features !== '') cargo.push('--features', features);
-  execFileSync('cargo', cargo, { cwd: root, stdio: 'inherit' });
+  const program = example('quantize_once', features);
   const folder = mkdtempSync(path.join(tmpdir(), 'arrow-quant-cost-'));
   try {
     const dump = path.join(folder, 'callgrind.out');
-    const program = path.join(root, 'target/profiling/examples/quantize_once');
     const valgrind = ['--tool=callgrind', `--callgrind-out-file=${dump}`, '--compress-strings=no', '--compress-pos=no'];
     execFileSync('valgrind', [...valgrind, program, model, path.join(folder, 'out'), JSON.stringify(JOB)], { stdio: 'ignore' });
     return perFile(readFileSync(dump, 'utf8'));
@@ -60,7 +58,7 @@ function perFile(text) {
 let worst = 0;
 for (const [build, features] of [
   ['published', ''],
-  ['fault', 'fault'],
+  ['fault', 'aq-engine/fault'],
 ]) {
   const files = [...count(features)];
   const total = files.reduce((sum, [, cost]) => sum + cost, 0);

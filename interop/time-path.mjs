@@ -1,35 +1,27 @@
 // The inputs that the engine computes for layers on the time path, held against what diffusers' own modules take in a forward pass.
 
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 
 /** As STEPS of time_path.py. */
 const EVERY = 111;
-const root = resolve(import.meta.dirname, '..');
-
-/** The example that writes what the engine computes. */
-function buildExample() {
-  const cargo = ['build', '--locked', '--quiet', '--profile', 'ci', '-p', 'aq-engine', '--example', 'time_inputs'];
-  execFileSync('cargo', cargo, { cwd: root, stdio: 'inherit' });
-  return resolve(root, process.env.CARGO_TARGET_DIR ?? 'target', 'ci/examples/time_inputs');
-}
 
 /** One check a case, and one that damages of its computed rows are noticed. */
 export async function runTimePath({ work, checker, report, wanted }) {
   const cases = (await checker.ask('time_path_cases', {})).filter((name) => wanted(`self-test time path ${name}`));
   if (cases.length === 0) return;
-  const example = buildExample();
-  for (const name of cases) await checkCase(name, join(work, `time-path-${name}`), example, checker, report);
+  const program = example('time_inputs');
+  for (const name of cases) await checkCase(name, join(work, `time-path-${name}`), program, checker, report);
 }
 
-async function checkCase(name, original, example, checker, report) {
+async function checkCase(name, original, program, checker, report) {
   const title = `time path ${name}`;
   try {
     await checker.ask('time_path_make', { name, folder: original });
     const computed = join(original, 'computed.safetensors');
-    await promisify(execFile)(example, [original, computed, `${EVERY}`]);
+    await promisify(execFile)(program, [original, computed, `${EVERY}`]);
     const r = await checker.ask('time_path', { original, computed });
     const conditions = r.conditions > 1 ? `, ${r.conditions} conditions` : '';
     report(title, r.problems, `${r.layers} layers${conditions}, off by ${r.worst.toFixed(2)} of what is allowed`);

@@ -9,7 +9,9 @@ const root = path.resolve(import.meta.dirname, '..');
 const library = { darwin: 'libaq_node.dylib', win32: 'aq_node.dll' }[process.platform] ?? 'libaq_node.so';
 const target = path.join(root, process.env.CARGO_TARGET_DIR ?? 'target');
 
-const cargo = ['build', '--locked', '--quiet', '-p', 'aq-node', '--features', 'fault', '--profile', 'ci'];
+// All packages, with an example: then the dependencies are those that the tests were built with.
+const selected = ['--workspace', '--lib', '--example', 'quantize_once', '--features', 'aq-node/fault'];
+const cargo = ['build', '--locked', '--quiet', ...selected, '--profile', 'ci'];
 execFileSync('cargo', cargo, { cwd: root, stdio: 'inherit' });
 
 // The folder of the workspace, wherever cargo builds: the tests look there.
