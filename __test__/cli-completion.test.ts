@@ -17,11 +17,13 @@ import { tempDir } from './helpers/temp.js';
 const LAYOUTS = ['auto', 'sdnq', 'compressed-tensors', 'gguf', 'comfyui', 'parquet', 'plain'];
 const COMMANDS = [
   'quantize',
+  'plan',
   'inspect',
   'calibrate',
   'validate',
   'compare',
   'export',
+  'merge',
   'explain',
   'doctor',
   'completion',
@@ -73,7 +75,7 @@ describe('words of options', () => {
   );
   test('no option that takes words is forgotten', () => {
     const others = OPTION_NAMES.filter((name) => OPTION_TABLE[name].text === 'string' && !(name in OPTION_VALUES));
-    expect(others).toEqual(['calibration']);
+    expect(others).toEqual(['calibration', 'partition']);
   });
 });
 

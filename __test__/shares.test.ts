@@ -143,7 +143,7 @@ describe('the command line', () => {
     expect((await runCli(['quantize', MODEL, '-o', two, '--partition', '2/2', '--bit-width', '8'])).code).toBe(0);
     const { code, stdout } = await runCli(['merge', one, two, '-o', joined, '--json']);
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ quantizedPath: joined, bitWidth: 8, modelPath: MODEL });
+    expect(JSON.parse(stdout)).toMatchObject({ report: { quantizedPath: joined, bitWidth: 8, modelPath: MODEL } });
     const again = await runCli(['merge', one, two, '-o', joined]);
     expect(again).toMatchObject({ code: 2 });
     expect((await runCli(['merge', one, two, '-o', joined, '--overwrite'])).stdout).toContain('arrow-quant validate');

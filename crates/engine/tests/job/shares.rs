@@ -59,10 +59,14 @@ fn equal(bench: &Bench, options: &Value, counts: &[u32]) {
         assert_eq!(joined.report.layers, single.layers);
         assert_eq!(warnings(&joined.report), warnings(&single));
         assert_eq!((joined.report.model_size_mb, joined.report.sqnr_db), (single.model_size_mb, single.sqnr_db));
-        fs::remove_dir_all(bench.out("merged")).unwrap();
-        shares.iter().for_each(|s| fs::remove_dir_all(s).unwrap());
+        remove(&bench.out("merged"));
+        shares.iter().for_each(|share| remove(share));
     }
-    fs::remove_dir_all(bench.out("single")).unwrap();
+    remove(&bench.out("single"));
+}
+
+fn remove(folder: &Path) {
+    fs::remove_dir_all(folder).expect("a folder can be removed");
 }
 
 #[test]
@@ -131,7 +135,7 @@ fn tables_over_time_are_joined() {
 
 /// The file with its last bytes changed.
 fn rows_with_another_value(path: &Path) -> Vec<u8> {
-    let mut bytes = fs::read(path).unwrap();
+    let mut bytes = fs::read(path).expect("the file can be read");
     let end = bytes.len() - 4;
     bytes[end..].copy_from_slice(&1.5f32.to_le_bytes());
     bytes
@@ -147,7 +151,7 @@ fn about(error: &QuantError) -> &str {
 /// The error of shares that must not be joined; nothing is left behind.
 fn refused(bench: &Bench, shares: &[PathBuf]) -> QuantError {
     let before = snapshot(bench.root());
-    let error = join(bench, shares).unwrap_err();
+    let error = join(bench, shares).expect_err("the shares must not be joined");
     assert!(snapshot(bench.root()) == before, "nothing is left behind by {error:?}");
     error
 }
