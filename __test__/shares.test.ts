@@ -1,5 +1,5 @@
 /** A job in shares, and the shares joined, through the functions and the command line. */
-import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, truncateSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
@@ -99,9 +99,21 @@ describe('merge', () => {
       hint: 'Run that share again.',
       details: { what: 'share' },
     });
-    const doubled = await caught(() => merge({ shares: [...shares, shares[0] ?? ''], outputPath }));
+    const twice = await caught(() => merge({ shares: [...shares, shares[0] ?? ''], outputPath }));
+    expect(twice).toMatchObject({ issues: [{ path: 'shares[3]', expected: 'each folder once' }] });
+    const copy = path.join(folder, 'copy');
+    cpSync(shares[0] ?? '', copy, { recursive: true });
+    const doubled = await caught(() => merge({ shares: [...shares, copy], outputPath }));
     expect(doubled).toBeInstanceOf(MetadataError);
-    expect(doubled).toMatchObject({ details: { problem: 'contradiction' } });
+    expect(doubled).toMatchObject({
+      message: expect.stringMatching(/share-1.* disagree about which of them is share 1\/3/),
+      hint: 'Take index, shards and shares from the same export.',
+      details: { problem: 'contradiction' },
+    });
+    const cut = path.join(copy, 'transformer/diffusion_pytorch_model.safetensors.share');
+    truncateSync(cut, 1000);
+    const damaged = await caught(() => merge({ shares: [copy, ...shares.slice(1)], outputPath }));
+    expect(damaged).toMatchObject({ code: 'AQ_CORRUPT_MODEL', hint: 'Run that share again.' });
     expect(existsSync(outputPath)).toBe(false);
   });
 

@@ -77,5 +77,8 @@ function readShares(value: unknown, place: Place): readonly string[] | undefined
   if (list.length === 0)
     return place.refuse(expected, value, { hint: 'Name the folders that the shares were written to.' });
   const paths = list.map((element, index) => readPath(element, place.child(index)));
+  for (const [index, path] of paths.entries()) {
+    if (path !== undefined && paths.indexOf(path) < index) place.child(index).refuse('each folder once', path);
+  }
   return paths.every((path) => path !== undefined) ? paths : undefined;
 }

@@ -93,7 +93,7 @@ function storedAs({ scheme }: LayerResult): string {
   return scheme.blockType ?? `${scheme.bits}`;
 }
 
-function widths({ layers, skipped, components }: QuantizationResult): WidthRow[] {
+function widths({ layers, skipped, components, resolvedConfig }: QuantizationResult): WidthRow[] {
   const groups = new Map<string, LayerResult[]>();
   for (const layer of [...layers].sort((a, b) => a.scheme.bits - b.scheme.bits)) {
     const key = storedAs(layer);
@@ -101,7 +101,9 @@ function widths({ layers, skipped, components }: QuantizationResult): WidthRow[]
   }
   const sum = (list: readonly { readonly parameters: number }[]) => list.reduce((all, one) => all + one.parameters, 0);
   const coded = sum(layers);
-  const total = Math.max(coded, sum(components.filter(({ quantized }) => quantized)));
+  // What a share does not tell of is in others.
+  const isShare = resolvedConfig.partition !== undefined;
+  const total = isShare ? coded : Math.max(coded, sum(components.filter(({ quantized }) => quantized)));
   const rows = [...groups].map(([bits, group]) => {
     const parameters = sum(group);
     const sqnrDb = group.reduce((all, layer) => all + layer.sqnrDb * layer.parameters, 0) / parameters;

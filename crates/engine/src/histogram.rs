@@ -6,6 +6,7 @@ use crate::job::places;
 use crate::open::OpenModel;
 use aq_io::source::Component;
 use aq_io::weights::Weight;
+use aq_kernels::Zeros;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
@@ -67,8 +68,8 @@ fn layer(
     for place in places(out, most, rows) {
         control.check()?;
         let (from, to) = (a.len(), a.len() + place.rows * row);
-        a.resize(to, 0.0);
-        b.resize(to, 0.0);
+        f32::set_len(&mut a, to);
+        f32::set_len(&mut b, to);
         original.read_rows(before, place.first, &mut a[from..])?;
         quantized.read_rows(after, place.first, &mut b[from..])?;
     }

@@ -3,6 +3,7 @@
 
 use crate::control::Control;
 use crate::error::{MemoryCause, Pool, QuantError};
+use aq_kernels::Zeros;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -167,12 +168,12 @@ fn describe(state: &State) -> String {
     format!("{} block(s) of {size}", state.most_flying)
 }
 
-/// Gives a buffer a length; an allocation that the system refuses is an answer, not the end of the process.
-pub fn resize<T: Clone>(buffer: &mut Vec<T>, len: usize, value: T) -> Result<(), Refused> {
+/// Gives a buffer a length, new elements being zero; an allocation that the system refuses is an answer, not the end of the process.
+pub fn resize<T: Zeros>(buffer: &mut Vec<T>, len: usize) -> Result<(), Refused> {
     if len > buffer.len() {
         buffer.try_reserve_exact(len - buffer.len()).map_err(|_| Refused)?;
     }
-    buffer.resize(len, value);
+    T::set_len(buffer, len);
     Ok(())
 }
 

@@ -101,7 +101,7 @@ impl OpenModel {
         }
         let count = rows * weight.row();
         let mut values = Vec::new();
-        resize(&mut values, count, 0.0).map_err(|_| {
+        resize(&mut values, count).map_err(|_| {
             let (pool, cause, tensor) = (Pool::Host, MemoryCause::Refused, Some(name.to_owned()));
             QuantError::OutOfMemory { pool, cause, requested: 4 * count as u64, limit: 0, tensor }
         })?;

@@ -5,6 +5,7 @@ use crate::header::TensorInfo;
 use crate::layout::{LayerSpec, Layout, OutTensor, Placing, Storage, Stored};
 use crate::source::{Component, Shard};
 use aq_core::{BlockType, Geometry};
+use aq_kernels::Zeros;
 use aq_kernels::convert::to_f32;
 use std::collections::HashMap;
 
@@ -18,7 +19,7 @@ pub fn read_float_rows(
     bytes: &mut Vec<u8>,
 ) -> Result<(), IoError> {
     let size = tensor.dtype.size();
-    bytes.resize(out.len() * size, 0);
+    u8::set_len(bytes, out.len() * size);
     shard.read_tensor(tensor, bytes, (first * row * size) as u64)?;
     to_f32(bytes, tensor.dtype, out);
     tensor.apply_scale(first * row, out);

@@ -25,7 +25,9 @@ pub mod search;
 pub mod second;
 mod symmetric;
 pub mod tile;
+mod zeros;
 
 pub use errors::RowSums;
 pub use level::Level;
 pub use row::{RowCodec, RowFlags, Scratch, Tuning};
+pub use zeros::Zeros;

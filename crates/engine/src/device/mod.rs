@@ -13,7 +13,7 @@ use aq_core::config::Device;
 use aq_core::{Geometry, Scheme};
 use aq_io::layout::EncodedRows;
 use aq_kernels::second::{Encoded, Second};
-use aq_kernels::{Level, RowCodec, RowFlags, Scratch, Tuning, ggml};
+use aq_kernels::{Level, RowCodec, RowFlags, Scratch, Tuning, Zeros, ggml};
 use guarded::Guarded;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,9 +114,9 @@ impl<'a> Codes<'a> {
     fn of(work: &Work<'_>, out: &'a mut EncodedRows) -> Self {
         let (row, scales) = (work.geometry.row(), work.geometry.scales_per_row());
         out.rows = work.weights.len() / row;
-        out.codes.resize(out.rows * row, 0);
-        out.scales.resize(out.rows * scales, 0.0);
-        out.zeros.resize(out.rows * scales, 0.0);
+        u8::set_len(&mut out.codes, out.rows * row);
+        f32::set_len(&mut out.scales, out.rows * scales);
+        f32::set_len(&mut out.zeros, out.rows * scales);
         Self { values: &mut out.codes, scales: &mut out.scales, zeros: &mut out.zeros }
     }
 }
@@ -175,7 +175,7 @@ pub fn encode_rows(work: &Work<'_>, out: &mut EncodedRows, scratch: &mut Scratch
     let Some(kind) = work.scheme.blocks else { return encode_codes(work, Codes::of(work, out), scratch) };
     let row = work.geometry.row();
     out.rows = work.weights.len() / row;
-    out.blocks.resize(work.weights.len() / kind.weights() * kind.bytes(), 0);
+    u8::set_len(&mut out.blocks, work.weights.len() / kind.weights() * kind.bytes());
     let overflow = ggml::encode(Level::current(), kind, work.scheme.method, work.weights, &mut out.blocks);
     RowFlags { overflow: overflow.map(|block| block % (row / kind.weights())), ..RowFlags::default() }
 }

@@ -96,7 +96,7 @@ pub fn texts(error: &QuantError) -> Texts {
             format!("Unsupported dtype {} of tensor {} in {}.", visible(dtype), visible(tensor), path_text(path)),
             &["cast it to F64, F32, F16 or BF16", "exclude the tensor"],
         ),
-        QuantError::CorruptModel(damage) => corrupt(damage, hint),
+        QuantError::CorruptModel(damage) => corrupt(damage, of_share(&damage.path).unwrap_or(hint)),
         QuantError::NonFiniteWeights { tensor, index, value, count, .. } => many(
             format!("Tensor {} holds {count} non-finite value(s), the first is {} at {index:?}.", visible(tensor), non_finite_name(*value)),
             &["repair or re-export the checkpoint", "pass nonFinite: 'keep' to leave such tensors as they are"],
@@ -232,8 +232,13 @@ fn not_found(path: &Path, what: Missing, referenced_by: Option<&Path>) -> Texts 
     }
 }
 
+/// The advice for a file of a share, whatever is wrong with it.
+fn of_share(path: &Path) -> Option<&'static str> {
+    crate::job::is_of_share(path).then_some("Run that share again.")
+}
+
 fn metadata(path: &Path, field: Option<&str>, problem: &MetadataProblem) -> Texts {
-    let hint = ErrorCode::Metadata.row().hint;
+    let hint = of_share(path).unwrap_or(ErrorCode::Metadata.row().hint);
     let field = quoted(field.unwrap_or("the root"));
     let p = path_text(path);
     let same_export = "Take index, shards and shares from the same export.";

@@ -23,6 +23,11 @@ const MOST_NAMED: usize = 5;
 
 /// Writing into the model, or replacing a folder that holds it, would destroy the source.
 pub fn refuse_overlap(disk: &Disk, output: &Path, source: &Source) -> Result<(), QuantError> {
+    refuse_output_at(disk, output, &source.path, "a path apart from modelPath")
+}
+
+/// The same for any input.
+pub fn refuse_output_at(disk: &Disk, output: &Path, input: &Path, expected: &str) -> Result<(), QuantError> {
     let absolute = std::path::absolute(output).unwrap_or_else(|_| output.into());
     let mut known = Path::new("/");
     for folder in absolute.ancestors() {
@@ -32,10 +37,10 @@ pub fn refuse_overlap(disk: &Disk, output: &Path, source: &Source) -> Result<(),
         }
     }
     let rest = absolute.strip_prefix(known).unwrap_or(Path::new(""));
-    let (Some(known), Some(model)) = (disk.resolved(known)?, disk.resolved(&source.path)?) else { return Ok(()) };
+    let (Some(known), Some(model)) = (disk.resolved(known)?, disk.resolved(input)?) else { return Ok(()) };
     let target = if rest.as_os_str().is_empty() { known } else { known.join(rest) };
     if target.starts_with(&model) || model.starts_with(&target) {
-        let issue = ConfigIssue::text("outputPath", "a path apart from modelPath", &output.to_string_lossy());
+        let issue = ConfigIssue::text("outputPath", expected, &output.to_string_lossy());
         return Err(QuantError::InvalidConfig(vec![issue]));
     }
     Ok(())

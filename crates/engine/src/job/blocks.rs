@@ -14,6 +14,7 @@ use aq_io::source::SourceTensor;
 use aq_kernels::convert::first_non_finite;
 use aq_kernels::second::Second;
 use aq_kernels::{RowFlags, RowSums, Scratch};
+use std::sync::{Mutex, PoisonError};
 
 /// Rows of a block are a multiple of this, so that it starts on a byte of packed codes.
 pub const ROW_STEP: usize = 4;
@@ -46,6 +47,38 @@ pub fn row_blocks(g: Geometry, source_bytes: usize) -> Vec<Block> {
     (0..g.out).step_by(rows).map(|first| Block { first, rows: rows.min(g.out - first) }).collect()
 }
 
+/// Buffers of blocks that are worked on at the same time. A worker takes some where its work begins and puts them back where it ends, so that the
+/// system clears their pages once a job and not once for every few blocks of a layer.
+#[derive(Default)]
+pub struct BufferPool(Mutex<Vec<Buffers>>);
+
+impl BufferPool {
+    /// Some that nobody uses.
+    pub fn lend(&self) -> Lent<'_> {
+        let buffers = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        Lent { pool: self, buffers }
+    }
+
+    /// Gives the memory of those that nobody uses back.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// Buffers that go back to their pool.
+pub struct Lent<'p> {
+    pool: &'p BufferPool,
+    /// The buffers.
+    pub buffers: Buffers,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let buffers = std::mem::take(&mut self.buffers);
+        self.pool.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
+    }
+}
+
 /// Buffers of one worker, reused from block to block.
 #[derive(Default)]
 pub struct Buffers {
@@ -72,15 +105,15 @@ impl Buffers {
         source_bytes: usize,
     ) -> Result<(), Refused> {
         let (weights, scales) = (rows * spec.geometry.row(), rows * spec.geometry.scales_per_row());
-        resize(&mut self.source, weights * source_bytes, 0)?;
-        resize(&mut self.weights, weights, 0.0)?;
-        resize(&mut self.decoded, weights, 0.0)?;
+        resize(&mut self.source, weights * source_bytes)?;
+        resize(&mut self.weights, weights)?;
+        resize(&mut self.decoded, weights)?;
         if let Some(kind) = spec.scheme.blocks {
-            resize(&mut self.encoded.blocks, weights / kind.weights() * kind.bytes(), 0)?;
+            resize(&mut self.encoded.blocks, weights / kind.weights() * kind.bytes())?;
         } else {
-            resize(&mut self.encoded.codes, weights, 0)?;
-            resize(&mut self.encoded.scales, scales, 0.0)?;
-            resize(&mut self.encoded.zeros, scales, 0.0)?;
+            resize(&mut self.encoded.codes, weights)?;
+            resize(&mut self.encoded.scales, scales)?;
+            resize(&mut self.encoded.zeros, scales)?;
         }
         self.out.resize_with(tensors.len(), Vec::new);
         for (out, tensor) in self.out.iter_mut().zip(tensors) {
@@ -179,6 +212,7 @@ pub fn encode(
             Part::NonFinite => return Ok(BlockEnd::NonFinite),
             Part::Refused => {
                 *b = Buffers::default(); // what it holds may be what others lack
+                job.buffers.clear();
                 drop(permit);
                 job.memory.step_down(job.control, bytes)?;
             }

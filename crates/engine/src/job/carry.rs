@@ -58,7 +58,7 @@ pub fn copy(job: &Carrier<'_>, files: &LayerFiles<'_>, placed: &Placed, name: Op
         let values = bytes / from.size();
         let working = (bytes + if check || from != to { values * 4 } else { 0 } + if from == to { 0 } else { values * to.size() }) as u64;
         let permit = job.memory.acquire(working, job.control)?;
-        if fault::hit(Site::Chunk) == Some(Effect::Alloc) || resize(&mut buffer, bytes, 0).is_err() {
+        if fault::hit(Site::Chunk) == Some(Effect::Alloc) || resize(&mut buffer, bytes).is_err() {
             drop(permit);
             job.memory.step_down(job.control, working)?;
             chunk = (chunk / 2).max(LEAST_CHUNK);

@@ -1,5 +1,6 @@
 //! What every worker of a job needs to know.
 
+use super::blocks::BufferPool;
 use super::carry::Carrier;
 use super::judge::Judge;
 use super::run::Prepared;
@@ -42,6 +43,8 @@ pub struct JobContext<'a> {
     pub span: tracing::Span,
     /// Switches of the search.
     pub tuning: Tuning,
+    /// Buffers of the workers.
+    pub buffers: BufferPool,
     /// Inputs made ready last.
     recent: Mutex<Recent<'a>>,
     /// Lowest index of a task that failed; later ones need not start, earlier ones may still fail and then win.
@@ -56,8 +59,8 @@ impl<'a> JobContext<'a> {
         let Prepared { config, source, plan, layout, compute, memory, judge, tuning, .. } = prepared;
         let (failed, stopped_first) = (AtomicUsize::new(usize::MAX), AtomicBool::new(false));
         let span = tracing::Span::current();
-        let (layout, judge, tuning, recent) = (*layout, judge.as_ref(), *tuning, Mutex::default());
-        Self { control, config, source, plan, layout, compute, memory, judge, tables, span, tuning, recent, failed, stopped_first }
+        let (layout, judge, tuning, recent, buffers) = (*layout, judge.as_ref(), *tuning, Mutex::default(), BufferPool::default());
+        Self { control, config, source, plan, layout, compute, memory, judge, tables, span, tuning, buffers, recent, failed, stopped_first }
     }
 
     /// What tensors are carried over with.

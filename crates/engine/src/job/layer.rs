@@ -1,6 +1,6 @@
 //! One layer: the attempt at its planned width, and the ladder 2 -> 4 -> 8 when its similarity misses the user's threshold.
 
-use super::blocks::{BlockEnd, Buffers, Encoding, LayerFiles, encode, row_blocks};
+use super::blocks::{BlockEnd, Encoding, LayerFiles, encode, row_blocks};
 use super::carry;
 use super::checksum::combine;
 use super::context::JobContext;
@@ -177,13 +177,16 @@ fn attempt(
     let bytes_per_row = (geometry.row() * files.source.info.dtype.size()) as u64;
     let ends: Vec<Result<BlockEnd, QuantError>> = blocks
         .par_iter()
-        .map_init(Buffers::default, |buffers, &block| {
-            let end = encode(job, encoding, files, placed, block, inputs, buffers)?;
-            if first {
-                job.control.progress.bytes(&layer.name, block.rows as u64 * bytes_per_row);
-            }
-            Ok(end)
-        })
+        .map_init(
+            || job.buffers.lend(),
+            |lent, &block| {
+                let end = encode(job, encoding, files, placed, block, inputs, &mut lent.buffers)?;
+                if first {
+                    job.control.progress.bytes(&layer.name, block.rows as u64 * bytes_per_row);
+                }
+                Ok(end)
+            },
+        )
         .collect();
     let ends: Vec<BlockEnd> = ends.into_iter().collect::<Result<_, _>>()?; // the first in row order, whichever came first
     let (mut sums, mut flags, mut worst) = (RowSums::default(), RowFlags::default(), 1.0);

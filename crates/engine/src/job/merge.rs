@@ -62,6 +62,9 @@ pub fn merge(request: &MergeRequest, control: &Arc<Control>) -> Result<MergeRepo
     let disk = control.disk(DEFAULT_RETRIES);
     let mut shares = request.shares.iter().map(|folder| Done::open(&disk, folder)).collect::<Result<Vec<_>, _>>()?;
     check_whole(&mut shares)?;
+    for share in &shares {
+        before::refuse_output_at(&disk, &request.output_path, &share.folder, "a path apart from the shares")?;
+    }
     let first = &shares[0];
     let model = request.model_path.as_ref().unwrap_or(&first.told.model);
     let given = options(first, request)?;

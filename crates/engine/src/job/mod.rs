@@ -36,3 +36,4 @@ pub use preview::{PlanRequest, preview};
 pub use rotation::places;
 pub(crate) use run::leftover;
 pub use run::{QuantizeRequest, quantize};
+pub(crate) use share::is_of_share;

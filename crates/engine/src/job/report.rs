@@ -49,8 +49,10 @@ pub struct ReportInput<'a> {
 pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
     let &ReportInput { source, config, plan, output, original, .. } = input;
     let (mut layers, mut warnings) = (Vec::new(), input.ledger.warnings());
-    let mut skipped: Vec<Skipped> =
-        plan.kept.iter().map(|k| Skipped { name: k.name.clone(), why: k.why.clone(), bytes: k.bytes }).collect();
+    // Whose share they are does not matter: the joined report has them.
+    let whole = config.partition.is_none();
+    let kept = plan.kept.iter().filter(|_| whole).map(|k| Skipped { name: k.name.clone(), why: k.why.clone(), bytes: k.bytes });
+    let mut skipped: Vec<Skipped> = kept.collect();
     let mut total = RowSums::default();
     let (mut weighted, mut weights, mut bytes) = (0.0, 0, 0);
     for &(planned, end) in &input.ends {
@@ -76,7 +78,7 @@ pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
             }
         }
     }
-    skipped.extend(source.left_out.iter().map(|l| Skipped { name: l.name.clone(), why: l.why.clone(), bytes: l.bytes }));
+    skipped.extend(source.left_out.iter().filter(|_| whole).map(|l| Skipped { name: l.name.clone(), why: l.why.clone(), bytes: l.bytes }));
     let size = megabytes(input.written);
     if let Some(target) = input.target.as_ref().filter(|t| size > t.target_mb) {
         let message =

@@ -1,6 +1,6 @@
 //! Second moments of a layer's inputs, made ready for its rows by all threads of the job; and whether the layer is rotated under them.
 
-use super::blocks::{Block, Buffers, Encoding, LayerFiles, Part, trial, working_set};
+use super::blocks::{Block, Encoding, LayerFiles, Lent, Part, trial, working_set};
 use super::context::JobContext;
 use super::judge::LayerInputs;
 use super::rotation;
@@ -260,7 +260,8 @@ fn measured(
     let encoding = Encoding { spec, second: Some(&prepared.second) };
     let (count, rows) = PLACES;
     let places: Vec<_> = rotation::places(spec.geometry.out, count, rows).collect();
-    let of = |buffers: &mut Buffers, place: &Block| {
+    let of = |lent: &mut Lent<'_>, place: &Block| {
+        let buffers = &mut lent.buffers;
         let bytes = place.rows as u64 * working_set(spec.geometry, files.source.info.dtype.size());
         let _permit = job.memory.acquire(bytes, job.control)?;
         match trial(job, &encoding, files, *place, buffers)? {
@@ -268,6 +269,6 @@ fn measured(
             _ => Ok(None),
         }
     };
-    let errors: Result<Vec<Option<f64>>, QuantError> = places.par_iter().map_init(Buffers::default, of).collect();
+    let errors: Result<Vec<Option<f64>>, QuantError> = places.par_iter().map_init(|| job.buffers.lend(), of).collect();
     Ok(errors?.into_iter().sum())
 }

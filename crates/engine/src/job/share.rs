@@ -54,6 +54,12 @@ pub fn weights(name: &str) -> String {
     format!("{name}.share")
 }
 
+/// Whether a share has written a file, by its name.
+pub fn is_of_share(path: &Path) -> bool {
+    let name = path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default();
+    name == FILE || name == TABLES || name.ends_with(".share")
+}
+
 /// The files of a share with the numbers of their tasks, or all files.
 pub fn files(plans: Vec<FilePlan<'_>>, share: Option<Share>) -> Vec<(FilePlan<'_>, Vec<usize>)> {
     let sizes: Vec<u64> = plans.iter().flat_map(|p| &p.tensors).map(|t| t.source.info.len).collect();
@@ -186,9 +192,9 @@ impl Done {
     /// Reads what a folder says of its share.
     pub fn open(disk: &Disk, folder: &Path) -> Result<Self, QuantError> {
         let path = folder.join(FILE);
-        let missing = |what| IoError::NotFound { path: path.clone(), what, referenced_by: None, source: None };
         if !disk.is_file(&path)? {
-            return Err(missing(aq_io::error::Missing::Model).into());
+            let what = aq_io::error::Missing::Share;
+            return Err(IoError::NotFound { path: folder.into(), what, referenced_by: None, source: None }.into());
         }
         let (first, entries) = journal::read(disk, &path)?;
         let wrong = |field: &str, expected, found: String| IoError::Metadata {

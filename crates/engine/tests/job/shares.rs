@@ -170,7 +170,13 @@ fn lost_doubled_and_foreign_shares_are_refused_by_name() {
     bench.run("number", &json!({"partition": "2/4"})).unwrap();
     let number = refused(&bench, &[shares[0].clone(), bench.out("number"), shares[2].clone()]);
     assert_eq!(about(&number), "the number of shares (2/4 and 1/3)");
-    assert!(matches!(refused(&bench, &[bench.model()]), QuantError::ModelNotFound { .. }));
+    assert!(matches!(refused(&bench, &[bench.model()]), QuantError::ModelNotFound { what: Missing::Share, .. }));
+    for inside in [shares[1].clone(), shares[1].join("x"), bench.root().to_path_buf()] {
+        let before = snapshot(bench.root());
+        let error = join_as(&bench, &shares, |r| (r.output_path, r.overwrite) = (inside, true)).expect_err("a share would be lost");
+        assert!(matches!(&error, QuantError::InvalidConfig(i) if i[0].expected == "a path apart from the shares"), "{error:?}");
+        assert!(snapshot(bench.root()) == before);
+    }
     // Another model of the same shapes, in the place of the first.
     let file = bench.model().join(super::harness::FILE);
     let bytes = fs::read(&file).unwrap();

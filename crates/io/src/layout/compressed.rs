@@ -10,6 +10,7 @@ use super::{Described, EncodedRows, LayerSpec, Layout, OutTensor, Placing};
 use crate::error::IoError;
 use crate::source::Shard;
 use aq_core::{BitWidth, Dtype, Method, ScaleDtype, Scheme, ZeroKind};
+use aq_kernels::Zeros;
 use aq_kernels::convert::{from_f32, scale_file_dtype, to_f32};
 use aq_kernels::pack::{pack, packed_len, unpack};
 use serde_json::{Map, Value, json};
@@ -81,7 +82,7 @@ impl Layout for CompressedTensors {
         let (row, bytes) = (row_bytes(g.channels, scheme.bits), packed_len(g.channels, scheme.bits));
         for codes in rows.codes.chunks_exact(g.channels) {
             let at = out[0].len();
-            out[0].resize(at + row, 0);
+            u8::set_len(&mut out[0], at + row);
             pack(codes, scheme.bits, &mut out[0][at..at + bytes]);
         }
         from_f32(&rows.scales, scale_file_dtype(scheme.scale_dtype), &mut out[1]);

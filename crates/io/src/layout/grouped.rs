@@ -1,6 +1,7 @@
 //! Grouped integers as the bytes that several layouts share: codes packed without gaps, then scales, then zeros where the scheme has them.
 
 use super::{EncodedRows, LayerSpec};
+use aq_kernels::Zeros;
 use aq_kernels::convert::{from_f32, scale_file_dtype, to_f32};
 use aq_kernels::pack::{pack, packed_len, unpack};
 
@@ -8,7 +9,7 @@ use aq_kernels::pack::{pack, packed_len, unpack};
 pub fn write(layer: &LayerSpec, rows: &EncodedRows, out: &mut [Vec<u8>]) {
     let (bits, dtype) = (layer.scheme.bits, scale_file_dtype(layer.scheme.scale_dtype));
     let at = out[0].len();
-    out[0].resize(at + packed_len(rows.codes.len(), bits), 0);
+    u8::set_len(&mut out[0], at + packed_len(rows.codes.len(), bits));
     pack(&rows.codes, bits, &mut out[0][at..]);
     from_f32(&rows.scales, dtype, &mut out[1]);
     if let Some(zeros) = out.get_mut(2) {

@@ -20,7 +20,7 @@ use crate::source::Component;
 use aq_core::config::Layout as LayoutName;
 use aq_core::{Dtype, Geometry, Scheme};
 use aq_kernels::ggml::decode;
-use aq_kernels::{RowCodec, Tuning};
+use aq_kernels::{RowCodec, Tuning, Zeros};
 use serde_json::{Map, Value};
 
 pub use comfyui::{COMFYUI, ComfyUi};
@@ -155,11 +155,11 @@ impl EncodedRows {
         let g = layer.geometry;
         self.rows = rows;
         if let Some(kind) = layer.scheme.blocks {
-            self.blocks.resize(rows * g.row() / kind.weights() * kind.bytes(), 0);
+            u8::set_len(&mut self.blocks, rows * g.row() / kind.weights() * kind.bytes());
         } else {
-            self.codes.resize(rows * g.row(), 0);
-            self.scales.resize(rows * g.scales_per_row(), 0.0);
-            self.zeros.resize(rows * g.scales_per_row(), 0.0);
+            u8::set_len(&mut self.codes, rows * g.row());
+            f32::set_len(&mut self.scales, rows * g.scales_per_row());
+            f32::set_len(&mut self.zeros, rows * g.scales_per_row());
         }
     }
 

@@ -4,6 +4,7 @@
 use super::shard::Shard;
 use crate::error::IoError;
 use crate::header::TensorInfo;
+use aq_kernels::Zeros;
 use aq_kernels::convert::to_f32;
 use std::ops::Range;
 use std::path::Path;
@@ -105,7 +106,7 @@ impl<'a> SourceTensor<'a> {
     /// Reads rows from `first` on, as many as `out` holds.
     pub fn read_rows(&self, first: usize, out: &mut [f32], row: usize, bytes: &mut Vec<u8>) -> Result<(), IoError> {
         let size = self.info.dtype.size();
-        bytes.resize(out.len() * size, 0);
+        u8::set_len(bytes, out.len() * size);
         self.read(bytes, (first * row * size) as u64)?;
         to_f32(bytes, self.info.dtype, out);
         self.info.apply_scale(first * row, out);
