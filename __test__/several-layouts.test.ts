@@ -288,7 +288,7 @@ describe('the command line', () => {
 
   test('--help of quantize tells of lists, that of export does not', async () => {
     const [quantize, exported] = [await runCli(['quantize', '--help']), await runCli(['export', '--help'])];
-    expect(quantize.stdout.replaceAll(/\s+/g, ' ')).toMatch(/--layout <list> auto, sdnq, .* get a folder each/);
+    expect(quantize.stdout.replaceAll(/\s+/g, ' ')).toMatch(/--layout <names> auto, sdnq, .* get a folder each/);
     expect(quantize.stdout).toContain('--layout sdnq,gguf');
     expect(exported.stdout.replaceAll(/\s+/g, ' ')).toMatch(/--layout <name> sdnq, [\w, -]+plain; required/);
   });

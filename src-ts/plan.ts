@@ -1,18 +1,14 @@
 /** What a job would do, before a byte is written. */
 import { throwIfAborted } from './abort.js';
-import { readCallOptions } from './config/call-options.js';
-import { checkComplete, checkTogether, givenValues, mergeEntries, optionPlace, readConfig } from './config/entries.js';
 import { IssueList } from './config/issues.js';
-import { OPTION_NAMES } from './config/option-table.js';
-import type { ConfigInput, DiffusionQuantOptions, LogLevel } from './config/options.js';
-import { checkApart, readPath } from './config/paths.js';
-import { Place } from './config/place.js';
+import type { ConfigInput, DiffusionQuantOptions } from './config/options.js';
 import { beginCall } from './errors/call-site.js';
 import type { CallInfo } from './errors/create.js';
 import { newJobId, runJob } from './job.js';
 import { setLogLevel } from './log-level.js';
 import { recorded } from './metrics/record.js';
 import type { JobPlan } from './plan-report.js';
+import { checkPaths, readJob } from './quantize-diffusion-model.js';
 
 /** Options may stand in `config` or beside it, not differently in both. */
 export interface PlanOptions extends DiffusionQuantOptions {
@@ -44,29 +40,15 @@ export async function plan(options: PlanOptions): Promise<JobPlan> {
 
 async function look(input: unknown, call: CallInfo): Promise<JobPlan> {
   const issues = new IssueList();
-  const { entries, rest, signal } = readCallOptions(input, OPTION_NAMES, MEMBERS, issues);
-  const config = mergeEntries([readConfig(rest.get('config'), issues), entries], optionPlace(issues));
-  checkTogether(config, optionPlace(issues));
-  checkComplete(config, optionPlace(issues));
-  const modelPath = readPath(rest.get('modelPath'), new Place(issues, 'modelPath'));
-  const output = rest.get('outputPath');
-  const outputPath = output === undefined ? undefined : readPath(output, new Place(issues, 'outputPath'));
+  const { job, signal } = readJob(input, 'diffusion', MEMBERS, issues, issues, false);
+  const { modelPath, outputPath, config, logLevel } = job;
   const known = { ...call, modelPath: modelPath ?? null, outputPath: outputPath ?? null };
   if (issues.empty) throwIfAborted(signal, known);
-  if (modelPath !== undefined && outputPath !== undefined) {
-    await checkApart(modelPath, outputPath, new Place(issues, 'outputPath'));
-  }
+  await checkPaths(job, issues);
   issues.throwIfAny(known);
 
   const jobId = newJobId();
-  const { logLevel, ...given } = givenValues(config);
-  if (logLevel !== undefined) await setLogLevel(logLevel as LogLevel);
-  const request = {
-    operation: 'plan',
-    jobId,
-    modelPath,
-    outputPath,
-    config: { deploymentProfile: 'local', ...given },
-  };
+  if (logLevel !== undefined) await setLogLevel(logLevel);
+  const request = { operation: 'plan', jobId, modelPath, outputPath, config };
   return (await runJob(request, { ...known, jobId }, { signal })) as JobPlan;
 }

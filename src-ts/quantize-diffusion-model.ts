@@ -77,6 +77,7 @@ export function runQuantization(input: unknown, mode: Mode, call: CallInfo): Pro
  *
  * @param members - what may stand beside the options
  * @param configIssues - takes the problems of `config`, where their paths differ from those beside it
+ * @param writes - an output must be named
  */
 export function readJob(
   input: unknown,
@@ -84,13 +85,15 @@ export function readJob(
   members: readonly string[],
   issues: IssueSink,
   configIssues: IssueSink = issues,
+  writes = true,
 ): CallHooks & { readonly job: PreparedJob } {
   const { entries, rest, onProgress, signal } = readCallOptions(input, OPTION_NAMES, members, issues);
   const config = mergeEntries([readConfig(rest.get('config'), configIssues), entries], optionPlace(issues));
   checkTogether(config, optionPlace(issues));
   checkComplete(config, optionPlace(issues));
   const modelPath = readPath(rest.get('modelPath'), new Place(issues, 'modelPath'));
-  const outputPath = readPath(rest.get('outputPath'), new Place(issues, 'outputPath'));
+  const output = rest.get('outputPath');
+  const outputPath = writes || output !== undefined ? readPath(output, new Place(issues, 'outputPath')) : undefined;
   const { logLevel, ...given } = givenValues(config);
   const job = {
     modelPath,

@@ -55,6 +55,16 @@ function flagOf(name: string): string {
   return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
+/** What stands behind a flag in the help, where "name" or the kind of number does not say it. */
+const VALUES: Readonly<Partial<Record<OptionName, string>>> = {
+  calibration: 'file',
+  partition: 'i/n',
+  layout: 'names',
+  components: 'names',
+  skipLayers: 'names',
+  layerBitWidths: 'name=bits',
+};
+
 /** Adds a flag for each option, in the order given. */
 export function addOptionFlags(command: Command, names: readonly OptionName[]): void {
   for (const name of names) {
@@ -67,7 +77,7 @@ export function addOptionFlags(command: Command, names: readonly OptionName[]): 
       command.addOption(new Option('--profile, --deployment-profile <name>', help));
     } else {
       const isMany = text === 'list' || text === 'one-or-list' || text === 'widths';
-      const option = new Option(`${flag} <${isMany ? 'list' : text}>`, help);
+      const option = new Option(`${flag} <${VALUES[name] ?? (text === 'string' ? 'name' : text)}>`, help);
       // A repeated list goes on where the last one ended.
       command.addOption(
         isMany

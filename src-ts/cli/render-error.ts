@@ -66,8 +66,11 @@ function factsOf(error: ArrowQuantError): string {
 }
 
 function actionLines(error: ArrowQuantError, style: ErrorStyle, label: (name: string) => string): string[] {
+  // All are listed above; a terminal has no error.issues.
+  const hint =
+    error instanceof ConfigurationError ? error.hint.replace('; all are kept in error.issues', '') : error.hint;
   const actions =
-    error.suggestions.length > 1 ? error.suggestions.map((text, index) => `${index + 1}. ${text}`) : [error.hint];
+    error.suggestions.length > 1 ? error.suggestions.map((text, index) => `${index + 1}. ${text}`) : [hint];
   return labelled(label('try'), actions.map(escapeText).join('\n'), style);
 }
 

@@ -74,7 +74,7 @@ pub fn merge(request: &MergeRequest, control: &Arc<Control>) -> Result<MergeRepo
     if let Some(about) = first.differs(crate::VERSION, &config, &files) {
         return Err(contradiction(&first.file(), model, about));
     }
-    before::check_space(&request.output_path, share::Extent::of(&p).written)?;
+    before::check_space(&request.output_path, share::written(&p))?;
     let existing = Existing { overwrite: request.overwrite, resume: false };
     let staging = Staging::create(&disk, &request.output_path, existing)?;
     let written = gather(&p, &shares, control, &staging);

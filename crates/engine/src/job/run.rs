@@ -9,7 +9,7 @@ use super::judge::{Judge, Planned};
 use super::layer::{LayerDone, LayerEnd};
 use super::pool::{pool, thread_count};
 use super::report::{ReportInput, layer_report, report};
-use super::share::{self, Extent};
+use super::share;
 use super::tables::Tables;
 use super::target::{self, Subject};
 use super::tasks::{OutputFile, all, encode_all, open_files, verified};
@@ -86,7 +86,7 @@ pub fn quantize(request: &QuantizeRequest, control: &Arc<Control>) -> Result<Qua
         }
         outputs.push(prepared);
     }
-    before::check_space(&request.output_path, outputs.iter().map(|p| Extent::of(p).written).sum())?;
+    before::check_space(&request.output_path, outputs.iter().map(share::written).sum())?;
     control.ledger.output(0);
     let existing = Existing { overwrite: whole.overwrite, resume: whole.resume };
     let mut staging = Staging::create(&control.disk(whole.io_retries), &request.output_path, existing)?;
@@ -188,7 +188,7 @@ pub(super) fn prepare(
     let (pool, asked) = (pool(config.num_threads)?, plan.layers.clone());
     let (judge, target, like) = (None, None, None);
     let prepared = Prepared { config, disk, source, plan, layout, compute, memory, judge, tuning, found, asked, like, target, pool };
-    let Extent { layers, read, .. } = Extent::of(&prepared);
+    let (layers, read) = share::extent(&prepared);
     control.progress.plan(layers, read);
     Ok(prepared)
 }
@@ -309,7 +309,7 @@ pub(super) fn report_of(
         config: &p.config,
         plan: &p.plan,
         ends,
-        original: Extent::of(p).read,
+        original: share::extent(p).1,
         written,
         output,
         layout: p.layout.name(),

@@ -80,31 +80,21 @@ pub fn files(plans: Vec<FilePlan<'_>>, share: Option<Share>) -> Vec<(FilePlan<'_
     list
 }
 
-/// How much falls to a job, of all or to its share.
-pub struct Extent {
-    /// Layers.
-    pub layers: u64,
-    /// Bytes that are read.
-    pub read: u64,
-    /// Bytes that are written, about.
-    pub written: u64,
+/// How much falls to a job, of all or to its share: layers, and bytes that are read.
+pub fn extent(p: &Prepared) -> (u64, u64) {
+    if p.config.partition.is_none() {
+        return (p.plan.layers.len() as u64, p.plan.bytes(&p.source));
+    }
+    let files = files(p.plan.files(&p.source, p.layout), p.config.partition);
+    let tensors = || files.iter().flat_map(|(plan, _)| &plan.tensors);
+    let layers = tensors().filter(|t| matches!(t.plan, TensorPlan::Quantize(_))).count();
+    (layers as u64, tensors().map(|t| t.source.info.len).sum())
 }
 
-impl Extent {
-    /// Of a job as it is planned.
-    pub fn of(p: &Prepared) -> Self {
-        if p.config.partition.is_none() {
-            let (layers, read) = (p.plan.layers.len() as u64, p.plan.bytes(&p.source));
-            return Self { layers, read, written: p.plan.written(&p.source, p.layout) };
-        }
-        let mut extent = Self { layers: 0, read: 0, written: 0 };
-        for (plan, _) in files(p.plan.files(&p.source, p.layout), p.config.partition) {
-            extent.layers += plan.tensors.iter().filter(|t| matches!(t.plan, TensorPlan::Quantize(_))).count() as u64;
-            extent.read += plan.tensors.iter().map(|t| t.source.info.len).sum::<u64>();
-            extent.written += plan.container.planned_len(&plan.out());
-        }
-        extent
-    }
+/// Bytes of the weight files that a job is to write, about.
+pub fn written(p: &Prepared) -> u64 {
+    let files = files(p.plan.files(&p.source, p.layout), p.config.partition);
+    files.iter().map(|(plan, _)| plan.container.planned_len(&plan.out())).sum()
 }
 
 /// What shares of one job have in common.
@@ -168,9 +158,10 @@ pub fn close(
     Ok(report)
 }
 
-/// Options as given, without those of this run.
+/// Options as given, without those of this run and this machine.
 fn options(given: &GivenConfig) -> Map<String, Value> {
-    const OF_THE_RUN: [&str; 3] = ["partition", "overwrite", "resume"];
+    const OF_THE_RUN: [&str; 9] =
+        ["partition", "overwrite", "resume", "numThreads", "timeoutMs", "stallTimeoutMs", "ioRetries", "device", "deviceFallback"];
     let Ok(Value::Object(mut options)) = serde_json::to_value(given) else { return Map::new() };
     options.retain(|name, value| !value.is_null() && !OF_THE_RUN.contains(&name.as_str()));
     options

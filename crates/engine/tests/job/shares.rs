@@ -75,6 +75,8 @@ fn joined_shares_are_the_single_job() {
     for layout in ["sdnq", "compressed-tensors", "gguf", "parquet", "plain"] {
         equal(&bench, &json!({"layout": layout}), &[1, 2, 3, 7]);
     }
+    // What says how a share is run is not how shares are joined.
+    equal(&bench, &json!({"numThreads": 1, "device": "cpu", "timeoutMs": 60_000, "ioRetries": 0}), &[2]);
 }
 
 #[test]
