@@ -36,6 +36,7 @@ test('the exports', () => {
     'inspectCalibration',
     'instrument',
     'isArrowQuantError',
+    'merge',
     'openQuantizedModel',
     'plan',
     'quantize',

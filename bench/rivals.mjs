@@ -6,7 +6,7 @@
 // beside the torch of the interop environment (rivals.py), and need the network once. What a tool cannot do is a line with its own message.
 // --hidden 512 --iters 5 --rounds 1 is quick, for a try.
 
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
@@ -119,8 +119,8 @@ function resident(pid) {
 /** Runs a command: its line of JSON, the seconds of the whole process and the peak of its memory. What takes too long is given up. */
 async function measured(command, args, env = {}) {
   const begun = performance.now();
-  const options = { stdio: ['ignore', 'pipe', 'pipe'], detached: true };
-  const child = spawn(command, args, { ...options, env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1', ...env } });
+  const options = { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1', ...env } };
+  const child = spawn(command, args, options);
   let [peak, printed, said, late] = [0, '', '', false];
   child.stdout.setEncoding('utf8').on('data', (text) => {
     printed += text;
@@ -133,7 +133,7 @@ async function measured(command, args, env = {}) {
   }, LOOK_MS);
   const stop = setTimeout(() => {
     late = true;
-    process.kill(-child.pid, 'SIGKILL');
+    spawnSync('kill', ['-9', ...family(child.pid).map(String)]);
   }, 1000 * Number(values.limit));
   const code = await new Promise((resolve, reject) => child.on('error', reject).on('close', resolve));
   const whole = (performance.now() - begun) / 1000;
@@ -172,22 +172,22 @@ function plain(message) {
   return line.length > 300 ? `${line.slice(0, 300)}…` : line;
 }
 
-/** One job, from folder to folder, and what came out of it, unless that was `judged` before. */
+/** One job, from folder to folder, and what came out of it, unless that was `judged` before; nothing where a tool could not. */
 async function job(title, row, model, threads, { judged, predict, layers }) {
   rmSync(out, { recursive: true, force: true });
   note(`${title}, ${row.who}`);
+  const failed = (what, message) => {
+    skipped.push(`- ${title}, ${row.who}${what}: \`${plain(message)}\``);
+  };
   const args = [row.writer, model, out, '--group', `${row.group ?? GROUP}`, '--iters', values.iters];
   const config = { bitWidth: BITS, groupSize: GROUP, numThreads: threads, ...row.config, ...layers };
   if (row.calibrated) config.calibration = join(model, 'calibration.safetensors');
   const made = row.writer === undefined ? await ourJob(model, out, config) : await asked(threads, 'quantize', ...args);
-  if (made.skipped !== undefined) {
-    skipped.push(`- ${title}, ${row.who}: \`${plain(made.skipped)}\``);
-    return undefined;
-  }
+  if (made.skipped !== undefined) return failed('', made.skipped);
   if (judged !== undefined) return { ...judged, ...made };
   const found = await asked(THREADS, 'judge', row.writer ?? 'ours', model, out, ...(predict ? ['--predict'] : []));
-  if (found.skipped !== undefined) throw new Error(`${title}, ${row.who}: ${found.skipped}`);
-  if (typeof found.opens === 'string') skipped.push(`- ${title}, ${row.who}, opening what it wrote: \`${plain(found.opens)}\``);
+  if (found.skipped !== undefined) return failed(', what it wrote', found.skipped);
+  if (typeof found.opens === 'string') failed(', opening what it wrote', found.opens);
   return { ...found, ...made };
 }
 
@@ -392,7 +392,7 @@ try {
     if (wanted(title)) models.push(await trained(title, model));
   }
   const text = page(large, models, found);
-  console.log(text);
+  process.stdout.write(text);
   if (values.write) writeFileSync(here('../docs/rivals.md'), text);
 } finally {
   rmSync(work, { recursive: true, force: true });
