@@ -91,10 +91,10 @@ function pipFolder(python, pins) {
   return folder;
 }
 
-/** What a file below /proc says; nothing where there is none, or no longer. */
-function proc(...path) {
+/** What a file below /proc says, or its folder holds; nothing where there is none, or no longer. */
+function proc(read, ...path) {
   try {
-    return readFileSync(join('/proc', ...path.map(String)), 'utf8');
+    return read(join('/proc', ...path.map(String)), 'utf8');
   } catch {
     return '';
   }
@@ -102,15 +102,14 @@ function proc(...path) {
 
 /** A process and those that it began. */
 function family(pid) {
-  const threads = existsSync(`/proc/${pid}/task`) ? readdirSync(`/proc/${pid}/task`) : [];
-  const children = threads.flatMap((thread) => proc(pid, 'task', thread, 'children').split(' ').filter(Boolean));
-  return [pid, ...children.flatMap(family)];
+  const children = [...proc(readdirSync, pid, 'task')].map((thread) => proc(readFileSync, pid, 'task', thread, 'children'));
+  return [pid, ...children.join(' ').split(' ').filter(Boolean).flatMap(family)];
 }
 
 /** Bytes that a process and its children hold; pages of files, which they share, are counted once. One process tells its peak itself. */
 function resident(pid) {
   const kib = (status, name) => Number(new RegExp(`^${name}:\\s+([0-9]+) kB$`, 'm').exec(status)?.[1] ?? 0);
-  const all = family(pid).map((id) => proc(id, 'status'));
+  const all = family(pid).map((id) => proc(readFileSync, id, 'status'));
   const own = all.reduce((sum, status) => sum + kib(status, 'RssAnon'), 0);
   const shared = Math.max(...all.map((status) => kib(status, 'RssFile') + kib(status, 'RssShmem')));
   return 1024 * Math.max(own + shared, ...all.map((status) => kib(status, 'VmHWM')));

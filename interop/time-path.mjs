@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { example } from '../scripts/example.mjs';
 
 /** As STEPS of time_path.py. */
 const EVERY = 111;
