@@ -349,7 +349,7 @@ ${fluxTable({ rows })}`);
 The inputs of \`npm run test:interop -- quality\`, computed in float32: SQNR of the prediction in dB, mean over steps and worst step, and of text
 the mean KL. Jobs on one thread, one run each; seconds without imports.
 
-- "calibrated": with the recorded inputs of the repository, 8 rows a layer and step.
+- "calibrated": with the recorded inputs of the repository, 8 rows a layer and step. It and "tuned" give up weights for outputs.
 - "tuned": ${values.iters} iterations a block; of digits-dit on 20 runs of its own, 8 steps each, of verses-dllm on 128 windows of the texts that it is
   judged by, under other masks, which can only flatter it.
 - "layers of torchao": ours in just the layers that torchao takes, each at ${BITS} bits. torchao and AutoRound leave convolutions as they are.
@@ -369,8 +369,8 @@ Not measured here, by their own documentation:
 
 - torchao's tensors run: kernels for GPUs, \`torch.compile\`, training with quantized weights. We write files, which others run.
 - torchao has types that we have not: 8-bit floats, microscaling formats, integers of 1 to 7 bits, quantized activations.
-- AutoRound tunes by gradients and is meant for a GPU, where it is quicker than here. It needs no recorded inputs, only samples.
-- AutoRound writes the formats of GPTQ and AWQ, MXFP and NVFP, and vLLM and SGLang load it. It knows many language models by name.
+- AutoRound tunes by gradients, which a GPU makes quicker. It needs no file of recorded inputs, only samples, and records by itself.
+- AutoRound writes formats of GPTQ, AWQ and GGUF, MXFP and NVFP; vLLM and SGLang load what it writes.
 
 ## Where we are
 
