@@ -1,4 +1,4 @@
-// The engine's examples, built as the tests are. With the same packages selected cargo finds the same features of every dependency and builds
+// The workspace's examples, built as the tests are. With the same packages selected cargo finds the same features of every dependency and builds
 // none a second time; `-p aq-engine` alone would build nearly all anew.
 //
 //   node scripts/example.mjs NAME [ARGUMENT...]   builds and runs one

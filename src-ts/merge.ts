@@ -1,6 +1,7 @@
 /** Joining the shares of a job that several machines have done. */
 import { throwIfAborted } from './abort.js';
 import { readCallOptions } from './config/call-options.js';
+import { MOST_SHARES } from './config/checks.js';
 import { givenValues } from './config/entries.js';
 import { IssueList } from './config/issues.js';
 import type { DiffusionQuantOptions } from './config/options.js';
@@ -17,7 +18,6 @@ import { withReport } from './with-report.js';
 
 /** Options of `merge` that are those of a job. */
 export const MERGE_OPTIONS = ['calibration', 'overwrite', 'numThreads'] as const;
-const MOST_SHARES = 65_536;
 
 export interface MergeOptions extends Pick<DiffusionQuantOptions, (typeof MERGE_OPTIONS)[number]> {
   /** The folders that the shares were written to, all of them, in any order. */

@@ -1,19 +1,10 @@
 /** `arrow-quant export MODEL -o FOLDER --layout NAME` */
 import { type Command, Option } from 'commander';
 import { givenValues } from '../config/entries.js';
-import { IssueList } from '../config/issues.js';
 import { LAYOUTS } from '../config/option-table.js';
 import { Place } from '../config/place.js';
 import { EXPORT_OPTIONS, type ExportModelOptions, exportModel } from '../export-model.js';
-import {
-  addCommonFlags,
-  addJobFlags,
-  addOptionFlags,
-  addOutputFlag,
-  type CommonFlags,
-  readFlags,
-  readOutputPath,
-} from './flags.js';
+import { addCommonFlags, addJobFlags, addOptionFlags, addOutputFlag, type CommonFlags, readWriting } from './flags.js';
 import type { Session } from './main.js';
 import { Output } from './output.js';
 import { progressView } from './progress-view.js';
@@ -47,16 +38,11 @@ export function addExport(program: Command, session: Session): void {
   command.addHelpText('after', EXAMPLES).action(async (from: string, flags: ExportFlags) => {
     session.output = new Output(flags);
     const { output } = session;
-    const issues = new IssueList();
-    const entries = readFlags(flags, EXPORT_OPTIONS, issues);
-    if (!entries.has('layout') && flags.layout === undefined) {
+    const { entries, outputPath: to } = readWriting('export', flags, EXPORT_OPTIONS, (given, issues) => {
+      if (given.has('layout') || flags.layout !== undefined) return;
       const place = new Place(issues, '--layout', 'cli', `Name the layout to write: ${LAYOUTS.slice(1).join(', ')}.`);
       place.refuse('a layout name', undefined, { received: 'nothing' });
-    }
-    const to = readOutputPath(flags, issues);
-    const call = { operation: 'arrow-quant export', startedAt: performance.now(), callSite: undefined };
-    issues.throwIfAny(call);
-    if (to === undefined) throw issues.toError(call);
+    });
     const options = givenValues(entries) as Pick<ExportModelOptions, (typeof EXPORT_OPTIONS)[number]>;
     const onProgress = progressView({ ...output, progress: flags.progress });
     const report = await withSignals((signal) => exportModel({ ...options, from, to, onProgress, signal }));

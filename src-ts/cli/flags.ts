@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import { checkOptions, type Entry, mergeEntries, optionPlace } from '../config/entries.js';
 import { readEnvironment } from '../config/environment.js';
-import type { IssueList, IssueSink, Problem } from '../config/issues.js';
+import { IssueList, type IssueSink, type Problem } from '../config/issues.js';
 import { OPTION_TABLE, type OptionName } from '../config/option-table.js';
 import { parseOptionText } from '../config/parse-text.js';
 import { readPath } from '../config/paths.js';
@@ -65,6 +65,8 @@ const VALUES: Readonly<Partial<Record<OptionName, string>>> = {
   layerBitWidths: 'name=bits',
 };
 
+type Entries = ReturnType<typeof mergeEntries>;
+
 /** Adds a flag for each option, in the order given. */
 export function addOptionFlags(command: Command, names: readonly OptionName[]): void {
   for (const name of names) {
@@ -96,10 +98,31 @@ export function addOutputFlag(command: Command): void {
 }
 
 /** The folder to make; leaving it out is a problem among others. */
-export function readOutputPath({ outputPath }: CommonFlags, issues: IssueList): string | undefined {
+function readOutputPath({ outputPath }: CommonFlags, issues: IssueList): string | undefined {
   if (outputPath !== undefined) return outputPath;
   const place = new Place(issues, '--output-path', 'cli', 'Name the folder to make with -o.');
   return place.refuse('a path', undefined, { received: 'nothing' });
+}
+
+/**
+ * The options and the folder of a command that writes one; all problems are told at once.
+ *
+ * @param check - notes what else is wrong
+ */
+export function readWriting(
+  command: string,
+  flags: CommonFlags & Readonly<Record<string, unknown>>,
+  names: readonly OptionName[],
+  check: (entries: Entries, issues: IssueList) => void = () => undefined,
+): { readonly entries: Entries; readonly outputPath: string } {
+  const issues = new IssueList();
+  const entries = readFlags(flags, names, issues);
+  check(entries, issues);
+  const outputPath = readOutputPath(flags, issues);
+  const call = { operation: `arrow-quant ${command}`, startedAt: performance.now(), callSite: undefined };
+  issues.throwIfAny(call);
+  if (outputPath === undefined) throw issues.toError(call);
+  return { entries, outputPath };
 }
 
 /** Adds the flags every command has. */

@@ -1,17 +1,8 @@
 /** `arrow-quant merge SHARE... -o OUT` */
 import { type Command, Option } from 'commander';
 import { givenValues } from '../config/entries.js';
-import { IssueList } from '../config/issues.js';
 import { MERGE_OPTIONS, type MergeOptions, merge } from '../merge.js';
-import {
-  addCommonFlags,
-  addJobFlags,
-  addOptionFlags,
-  addOutputFlag,
-  type CommonFlags,
-  readFlags,
-  readOutputPath,
-} from './flags.js';
+import { addCommonFlags, addJobFlags, addOptionFlags, addOutputFlag, type CommonFlags, readWriting } from './flags.js';
 import type { Session } from './main.js';
 import { Output } from './output.js';
 import { progressView } from './progress-view.js';
@@ -43,12 +34,7 @@ export function addMerge(program: Command, session: Session): void {
   command.addHelpText('after', EXAMPLES).action(async (shares: string[], flags: MergeFlags) => {
     session.output = new Output(flags);
     const { output } = session;
-    const issues = new IssueList();
-    const entries = readFlags(flags, MERGE_OPTIONS, issues);
-    const outputPath = readOutputPath(flags, issues);
-    const call = { operation: 'arrow-quant merge', startedAt: performance.now(), callSite: undefined };
-    issues.throwIfAny(call);
-    if (outputPath === undefined) throw issues.toError(call);
+    const { entries, outputPath } = readWriting('merge', flags, MERGE_OPTIONS);
     const options = givenValues(entries) as Pick<MergeOptions, (typeof MERGE_OPTIONS)[number]>;
     const onProgress = progressView({ ...output, progress: flags.progress });
     const result = await withSignals((signal) =>

@@ -2,19 +2,10 @@
 import type { Command } from 'commander';
 import { fromEntries } from '../config/diffusion-quant-config.js';
 import { checkComplete } from '../config/entries.js';
-import { IssueList } from '../config/issues.js';
 import { OPTION_NAMES } from '../config/option-table.js';
 import { Place } from '../config/place.js';
 import { quantizeDiffusionModel } from '../quantize-diffusion-model.js';
-import {
-  addCommonFlags,
-  addJobFlags,
-  addOptionFlags,
-  addOutputFlag,
-  type CommonFlags,
-  readFlags,
-  readOutputPath,
-} from './flags.js';
+import { addCommonFlags, addJobFlags, addOptionFlags, addOutputFlag, type CommonFlags, readWriting } from './flags.js';
 import type { Session } from './main.js';
 import { Output } from './output.js';
 import { progressView } from './progress-view.js';
@@ -49,14 +40,9 @@ export function addQuantize(program: Command, session: Session): void {
 
 async function run(model: string, flags: QuantizeFlags, session: Session): Promise<void> {
   const { output } = session;
-  const issues = new IssueList();
-  const entries = readFlags(flags, OPTION_NAMES, issues);
-  checkComplete(entries, (name) => new Place(issues, `--${name}`, 'cli'));
-  const outputPath = readOutputPath(flags, issues);
-  const call = { operation: 'arrow-quant quantize', startedAt: performance.now(), callSite: undefined };
-  issues.throwIfAny(call);
-  if (outputPath === undefined) throw issues.toError(call);
-
+  const { entries, outputPath } = readWriting('quantize', flags, OPTION_NAMES, (given, issues) =>
+    checkComplete(given, (name) => new Place(issues, `--${name}`, 'cli')),
+  );
   const config = fromEntries(entries);
   const logLevel = entries.get('logLevel')?.value;
   const onProgress = progressView({ ...output, progress: flags.progress, logLevel });

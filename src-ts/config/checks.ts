@@ -86,7 +86,7 @@ export const device: Check<string> = (value, place) => {
   return known ? (value as string) : place.refuse("'auto', 'cpu', 'cuda' or 'cuda:N'", value);
 };
 
-const MOST_SHARES = 65_536;
+export const MOST_SHARES = 65_536;
 
 /** Which of how many shares: `2/8`. */
 export const share: Check<string> = (value, place) => {

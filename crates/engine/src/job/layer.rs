@@ -14,8 +14,8 @@ use crate::time::{OutputSums, StepInputs};
 use aq_core::config::NonFinitePolicy;
 use aq_core::report::{Attempt, Figures, LayerOutcome, SecondReport};
 use aq_core::{Geometry, Notice, ScaleDtype};
-use aq_io::layout::LayerSpec;
-use aq_io::output::Placed;
+use aq_io::layout::{LayerSpec, OutTensor};
+use aq_io::output::{Placed, ShardWriter};
 use aq_kernels::{RowFlags, RowSums};
 use rayon::prelude::*;
 
@@ -148,16 +148,20 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
     }
 }
 
-/// Room for the layer under its new scheme: the old one where the tensors take the same place in it.
+/// Room for the layer under its new scheme.
 fn replace(job: &JobContext<'_>, files: &LayerFiles<'_>, spec: &LayerSpec, placed: Vec<Placed>) -> Result<Vec<Placed>, QuantError> {
-    let tensors = job.layout.tensors(spec);
+    room(files.writer, job.layout.tensors(spec), placed)
+}
+
+/// Room for tensors: that of `placed` where they take the same place in it, else past the planned end.
+pub fn room(writer: &ShardWriter, tensors: Vec<OutTensor>, placed: Vec<Placed>) -> Result<Vec<Placed>, QuantError> {
     if placed.len() != tensors.len() || !placed.iter().zip(&tensors).all(|(p, t)| p.tensor.takes_the_place_of(t)) {
-        return Ok(files.writer.append(&tensors)?);
+        return Ok(writer.append(&tensors)?);
     }
     let same = placed.iter().zip(&tensors).all(|(p, t)| p.tensor.fixed == t.fixed);
     let placed: Vec<Placed> = placed.into_iter().zip(tensors).map(|(p, tensor)| Placed { tensor, ..p }).collect();
     if !same {
-        files.writer.keep(&placed)?;
+        writer.keep(&placed)?;
     }
     Ok(placed)
 }

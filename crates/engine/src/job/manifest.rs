@@ -17,7 +17,7 @@ const ABOUT_THE_RUN: [&str; 5] =
     ["AQ_WARN_STALE_STAGING", "AQ_WARN_RESUMED", "AQ_WARN_RETRIED", "AQ_WARN_DEGRADED_MEMORY", "AQ_WARN_DEGRADED_DEVICE"];
 /// Options about how a job is run: they do not change what it writes. Calibration is a path, of which none is told here; what it did to
 /// a layer stands with the layer.
-const HOW_IT_RUNS: [&str; 11] = [
+pub const HOW_IT_RUNS: [&str; 11] = [
     "calibration",
     "numThreads",
     "timeoutMs",

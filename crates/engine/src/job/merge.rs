@@ -4,12 +4,12 @@
 use super::before;
 use super::checksum::Reread;
 use super::context::JobContext;
-use super::layer::LayerEnd;
+use super::layer::{LayerEnd, room};
 use super::report::layer_report;
-use super::run::{Encoded, Prepared, committed, complete, decide, prepare};
+use super::run::{Encoded, Prepared, committed, complete, decide, prepare, tables_of};
 use super::share::{self, Done};
 use super::tables::Tables;
-use super::tasks::{Found, OutputFile, is_whole, made_of, open_files};
+use super::tasks::{Found, OutputFile, made_of, open_files};
 use crate::control::Control;
 use crate::error::QuantError;
 use crate::plan::{PlannedTensor, TensorPlan};
@@ -111,7 +111,7 @@ fn check_whole(shares: &mut [Done]) -> Result<(), QuantError> {
             let about = format!("the number of shares ({} and {})", other.share, first.share);
             return Err(contradiction(&other.file(), &first.file(), about));
         }
-        if let Some(about) = other.differs(first.version(), &first.told.config, &first.told.files) {
+        if let Some(about) = other.differs(&first.told.version, &first.told.config, &first.told.files) {
             return Err(contradiction(&other.file(), &first.file(), about));
         }
     }
@@ -119,19 +119,20 @@ fn check_whole(shares: &mut [Done]) -> Result<(), QuantError> {
     if let Some((a, b)) = pairs.find(|(a, b)| a.share == b.share) {
         return Err(contradiction(&b.file(), &a.file(), format!("which of them is share {}", a.share)));
     }
-    let lost = (1..=first.share.count).find(|n| !shares.iter().any(|s| s.share.number == *n));
-    lost.map_or(Ok(()), |number| {
-        let path = Share { number, count: first.share.count }.to_string().into();
-        Err(QuantError::ModelNotFound { path, what: Missing::Share, referenced_by: Some(first.folder.clone()), source: None })
-    })
+    let number = shares.iter().zip(1..).take_while(|(s, number)| s.share.number == *number).count() as u32 + 1;
+    if number > first.share.count {
+        return Ok(());
+    }
+    let path = Share { number, count: first.share.count }.to_string().into();
+    Err(QuantError::ModelNotFound { path, what: Missing::Share, referenced_by: Some(first.folder.clone()), source: None })
 }
 
 /// Takes every tensor from its share.
 fn gather<'a>(p: &'a Prepared, shares: &[Done], control: &'a Arc<Control>, staging: &Staging) -> Result<Encoded<'a>, QuantError> {
-    let Prepared { config, disk, source, plan, layout, judge, pool, .. } = p;
+    let Prepared { disk, source, plan, layout, pool, .. } = p;
     control.enter(Phase::Quantize)?;
     let files = open_files(disk, source, plan, *layout, staging, &mut BTreeMap::new(), None)?;
-    let tables = judge.as_ref().filter(|_| config.enable_time_aware).map(|_| Tables::open(disk, staging)).transpose()?;
+    let tables = tables_of(p, staging)?;
     let job = JobContext::new(control, p, tables.as_ref());
     let places: HashMap<usize, (&OutputFile<'_>, usize)> =
         files.iter().flat_map(|file| file.tasks.iter().enumerate().map(move |(at, task)| (*task, (file, at)))).collect();
@@ -197,7 +198,6 @@ impl Taken<'_> {
         places: &HashMap<usize, (&OutputFile<'_>, usize)>,
     ) -> Result<Option<LayerEnd>, QuantError> {
         let name = &tensor.source.info.name;
-        let damaged = || IoError::damaged(self.path, Some(name), Defect::Checksum);
         let missing = || {
             let problem = MetadataProblem::FieldMissing;
             IoError::Metadata { path: self.share.file(), field: Some(name.clone()), problem }
@@ -205,25 +205,18 @@ impl Taken<'_> {
         let entry = self.share.entries.get(&task).ok_or_else(missing)?;
         let (to, at) = places.get(&task).ok_or_else(missing)?;
         let found = made_of(job, tensor, planned, entry)?.ok_or_else(missing)?;
+        if !found.is_whole(&self.reread, tensor, entry)? {
+            return Err(IoError::damaged(self.path, Some(name), Defect::Checksum).into());
+        }
         let end = match found {
             Found::Carried(from) => {
-                if self.reread.digest(&from, 0, from.tensor.body())? != Some(entry.checksum) {
-                    return Err(damaged().into());
-                }
                 self.copy(job, &[from], &to.placed[*at], to)?;
                 None
             }
             Found::Layer(end) => {
-                if !is_whole(&self.reread, &end, tensor, entry)? {
-                    return Err(damaged().into());
-                }
-                let from = end.placed();
-                let same = from.len() == to.placed[*at].len()
-                    && from.iter().zip(&to.placed[*at]).all(|(a, b)| a.tensor.takes_the_place_of(&b.tensor));
-                let tensors: Vec<_> = from.iter().map(|p| p.tensor.clone()).collect();
-                let mut placed = if same { to.placed[*at].clone() } else { to.writer.append(&tensors)? };
-                placed.iter_mut().zip(from).for_each(|(to, from)| to.tensor = from.tensor.clone());
-                self.copy(job, from, &placed, to)?;
+                let tensors = end.placed().iter().map(|p| p.tensor.clone()).collect();
+                let placed = room(&to.writer, tensors, to.placed[*at].clone())?;
+                self.copy(job, end.placed(), &placed, to)?;
                 Some(self.moved(job, end, placed)?)
             }
         };

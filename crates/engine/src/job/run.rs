@@ -238,6 +238,11 @@ pub(super) fn write(
     complete(p, output, control, staging, encoded, layouts.is_empty())
 }
 
+/// Where tables over time are laid aside, where the job has any.
+pub(super) fn tables_of(p: &Prepared, staging: &Staging) -> Result<Option<Tables>, QuantError> {
+    p.judge.as_ref().filter(|_| p.config.enable_time_aware).map(|_| Tables::open(&p.disk, staging)).transpose()
+}
+
 /// Encodes what falls to the job.
 fn encode<'a>(p: &'a Prepared, control: &Arc<Control>, staging: &Staging, layouts: &[&str]) -> Result<Encoded<'a>, QuantError> {
     let Prepared { config, disk, source, plan, layout, judge, pool, .. } = p;
@@ -245,7 +250,7 @@ fn encode<'a>(p: &'a Prepared, control: &Arc<Control>, staging: &Staging, layout
     control.enter(Phase::Quantize)?;
     let (journal, mut entries) = Journal::open(disk, staging, &identity(&as_json(config), source, judge, layouts))?;
     let files = open_files(disk, source, plan, *layout, staging, &mut entries, config.partition)?;
-    let tables = judge.filter(|_| config.enable_time_aware).map(|_| Tables::open(disk, staging)).transpose()?;
+    let tables = tables_of(p, staging)?;
     let job = JobContext::new(control, p, tables.as_ref());
     let (earlier, carried) = verified(&job, disk, &files, &entries)?;
     if staging.resumed() {

@@ -34,7 +34,8 @@ const FORMAT_VERSION: u64 = 1;
 pub struct Told {
     format: String,
     format_version: u64,
-    version: String,
+    /// The version that made it.
+    pub version: String,
     /// Which share, such as `2/8`.
     pub share: String,
     /// Where the model was, for whoever joins the shares on the same machine.
@@ -147,7 +148,7 @@ pub fn close(
     if tables.is_some() {
         staging.carry(&staging.tables(), Path::new(TABLES), false, || control.check())?;
     }
-    let written = files.iter().flat_map(|f| f.tasks.iter().zip(&f.plan.tensors).zip(&f.placed)).map(|((_, tensor), placed)| {
+    let written = files.iter().flat_map(|f| f.plan.tensors.iter().zip(&f.placed)).map(|(tensor, placed)| {
         let end = if let TensorPlan::Quantize(i) = tensor.plan { ends[i].as_ref() } else { None };
         end.map_or(placed.as_slice(), |end| end.placed()).iter().map(|p| p.tensor.len).sum::<u64>()
     });
@@ -158,12 +159,12 @@ pub fn close(
     Ok(report)
 }
 
-/// Options as given, without those of this run and this machine.
+/// Options as given, without those of this run and this machine. Which rows of a calibration are held is decided by two of these.
 fn options(given: &GivenConfig) -> Map<String, Value> {
-    const OF_THE_RUN: [&str; 9] =
-        ["partition", "overwrite", "resume", "numThreads", "timeoutMs", "stallTimeoutMs", "ioRetries", "device", "deviceFallback"];
+    const KEPT: [&str; 2] = ["calibration", "maxMemoryLimitMb"];
+    let stays = |name: &str| KEPT.contains(&name) || !manifest::HOW_IT_RUNS.contains(&name);
     let Ok(Value::Object(mut options)) = serde_json::to_value(given) else { return Map::new() };
-    options.retain(|name, value| !value.is_null() && !OF_THE_RUN.contains(&name.as_str()));
+    options.retain(|name, value| !value.is_null() && stays(name));
     options
 }
 
@@ -228,10 +229,5 @@ impl Done {
         }
         let option = differing(&options(&self.told.config), &options(config)).map(|name| format!("option {name}"));
         option.or_else(|| differing(&self.told.files, files).map(|name| format!("the model's file {name}")))
-    }
-
-    /// The version that made it.
-    pub fn version(&self) -> &str {
-        &self.told.version
     }
 }

@@ -226,15 +226,17 @@ pub fn verified(
         for (at, tensor) in file.plan.tensors.iter().enumerate() {
             job.control.check()?;
             let Some(entry) = entries.get(&file.tasks[at]) else { continue };
-            match made_of(job, tensor, &file.placed[at], entry)? {
-                Some(Found::Carried(p)) if reread.digest(&p, 0, p.tensor.body())? == Some(entry.checksum) => {
-                    carried.insert(entry.task);
-                }
-                Some(Found::Layer(end)) if is_whole(&reread, &end, tensor, entry)? && has_table(job, &end)? => {
+            let Some(found) = made_of(job, tensor, &file.placed[at], entry)? else { continue };
+            if !found.is_whole(&reread, tensor, entry)? {
+                continue;
+            }
+            match found {
+                Found::Carried(_) => drop(carried.insert(entry.task)),
+                Found::Layer(end) if has_table(job, &end)? => {
                     file.writer.keep(end.placed())?;
                     layers.insert(entry.task, end);
                 }
-                _ => {}
+                Found::Layer(_) => {}
             }
         }
     }
@@ -263,13 +265,17 @@ pub fn made_of(job: &JobContext<'_>, tensor: &PlannedTensor<'_>, placed: &[Place
     })
 }
 
-/// Whether the bytes of a layer are those that were written.
-pub fn is_whole(reread: &Reread<'_>, end: &LayerEnd, tensor: &PlannedTensor<'_>, entry: &Entry) -> Result<bool, QuantError> {
-    let found = match end {
-        LayerEnd::Kept(p) => reread.digest(p, 0, p.tensor.body())?,
-        LayerEnd::Done(done) => reread.layer(&done.placed, &row_blocks(done.spec.geometry, tensor.source.info.dtype.size()))?,
-    };
-    Ok(found == Some(entry.checksum))
+impl Found {
+    /// Whether its bytes are those that were written.
+    pub fn is_whole(&self, reread: &Reread<'_>, tensor: &PlannedTensor<'_>, entry: &Entry) -> Result<bool, QuantError> {
+        let found = match self {
+            Self::Carried(p) | Self::Layer(LayerEnd::Kept(p)) => reread.digest(p, 0, p.tensor.body())?,
+            Self::Layer(LayerEnd::Done(done)) => {
+                reread.layer(&done.placed, &row_blocks(done.spec.geometry, tensor.source.info.dtype.size()))?
+            }
+        };
+        Ok(found == Some(entry.checksum))
+    }
 }
 
 /// Whether a layer's table over time is where it was laid, if this job has tables.
