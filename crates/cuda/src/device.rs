@@ -65,6 +65,7 @@ impl Device {
     }
 
     /// Encodes rows; whether a rotation left f32 is returned. Codes, scales and zeros have any content after a failure.
+    #[expect(clippy::needless_pass_by_value, reason = "whoever encodes owns the place")]
     pub fn encode(&self, rows: Rows<'_>, out: Encoded<'_>) -> Result<bool, Failure> {
         let Rows { geometry: g, scheme, tuning, weights } = rows;
         let count = weights.len() / g.row();

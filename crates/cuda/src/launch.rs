@@ -41,17 +41,8 @@ pub enum Slot {
 
 impl Slot {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
-        Self::Weights,
-        Self::Codes,
-        Self::Scales,
-        Self::Zeros,
-        Self::Moments,
-        Self::NotFinite,
-        Self::Packed,
-        Self::Values,
-        Self::Sums,
-    ];
+    pub const ALL: [Self; 9] =
+        [Self::Weights, Self::Codes, Self::Scales, Self::Zeros, Self::Moments, Self::NotFinite, Self::Packed, Self::Values, Self::Sums];
 
     /// Bytes for `rows` rows.
     pub const fn bytes(self, g: Geometry, bits: BitWidth, rows: usize) -> usize {

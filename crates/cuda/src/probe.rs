@@ -62,21 +62,18 @@ pub struct Listed {
     pub memory: u64,
 }
 
-/// The devices of this machine.
-pub fn list() -> Result<Vec<Listed>, Unavailable> {
-    guarded("open", || {
-        let count = count()?;
-        let one = |ordinal: u32| {
-            let context = CudaContext::new(ordinal as usize).map_err(during("open"))?;
-            let capability = context.compute_capability().map_err(during("open"))?;
-            let name = context.name().map_err(during("open"))?;
-            if capability < LEAST_CAPABILITY {
-                return Err(Unavailable::OldDevice { name, capability });
-            }
-            Ok(Listed { name, memory: context.total_mem().map_err(during("open"))? as u64 })
-        };
-        (0..count).map(one).collect()
-    })
+/// The devices of this machine, each with its name or why it cannot be used.
+pub fn list() -> Result<Vec<Result<Listed, Unavailable>>, Unavailable> {
+    let one = |ordinal: u32| {
+        let context = context(ordinal)?;
+        Ok(Listed { name: context.name().map_err(during("open"))?, memory: context.total_mem().map_err(during("open"))? as u64 })
+    };
+    guarded("open", || Ok((0..count()?).map(one).collect()))
+}
+
+/// Whether a driver is there and counts at least one device; cheaper than opening it.
+pub fn present() -> Result<(), Unavailable> {
+    guarded("count", || count().map(|_| ()))
 }
 
 /// Opens a device, once for the process: contexts and modules are dear.
@@ -91,15 +88,20 @@ pub fn open(ordinal: u32) -> Result<Arc<Device>, Unavailable> {
         if ordinal >= found {
             return Err(Unavailable::NoSuchDevice { found });
         }
-        let context = CudaContext::new(ordinal as usize).map_err(during("open"))?;
-        let capability = context.compute_capability().map_err(during("open"))?;
-        if capability < LEAST_CAPABILITY {
-            return Err(Unavailable::OldDevice { name: context.name().map_err(during("open"))?, capability });
-        }
-        Ok(Arc::new(Device::new(context)?))
+        Ok(Arc::new(Device::new(context(ordinal)?)?))
     })?;
     open.insert(ordinal, device.clone());
     Ok(device)
+}
+
+/// A device that runs the kernels.
+fn context(ordinal: u32) -> Result<Arc<CudaContext>, Unavailable> {
+    let context = CudaContext::new(ordinal as usize).map_err(during("open"))?;
+    let capability = context.compute_capability().map_err(during("open"))?;
+    if capability < LEAST_CAPABILITY {
+        return Err(Unavailable::OldDevice { name: context.name().map_err(during("open"))?, capability });
+    }
+    Ok(context)
 }
 
 fn count() -> Result<u32, Unavailable> {

@@ -14,9 +14,19 @@ fn driver() -> &'static Path {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/driver/driver.cpp");
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
         // No contraction of products and sums: that is what the device's compiler is told, too.
-        let flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-DAQ_HOST", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas"];
+        let flags = [
+            "-std=c++17",
+            "-O2",
+            "-ffp-contract=off",
+            "-DAQ_HOST",
+            "-shared",
+            "-fPIC",
+            "-fvisibility=hidden",
+            "-Wall",
+            "-Wno-unknown-pragmas",
+        ];
         let compiled = Command::new(&compiler).args(flags).arg(source).arg("-o").arg(folder.join("libcuda.so")).output();
-        let compiled = compiled.unwrap_or_else(|e| panic!("{compiler}: {e}; this test needs a C++ compiler"));
+        let compiled = compiled.expect("a C++ compiler; CXX names it where it is not c++");
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
         folder
     })

@@ -203,6 +203,19 @@ impl RowCodec {
         flags
     }
 
+    /// What rows ask for, of their scales and zeros as [`RowCodec::encode`] gives them: for those that were encoded elsewhere.
+    pub fn flags_of(&self, scales: &[f32], zeros: &[f32]) -> RowFlags {
+        let (g, mut flags) = (self.geometry, RowFlags::default());
+        let rows = scales.chunks_exact(g.scales_per_row()).zip(zeros.chunks_exact(g.scales_per_row()));
+        for (scales, zeros) in rows {
+            // In the order in which groups are encoded, so that the same one is named.
+            for at in (0..g.taps).flat_map(|tap| (0..g.groups()).map(move |group| group * g.taps + tap)) {
+                self.note(Params { scale: scales[at], zero: zeros[at] }, at, &mut flags);
+            }
+        }
+        flags
+    }
+
     /// Codes in source order.
     #[inline(always)]
     fn emit(&self, scratch: &Scratch, codes: &mut [u8]) {

@@ -40,7 +40,7 @@ impl Guarded {
         self.tell(control, change);
         if let Pass::Refused(left) = pass {
             let retry_after_ms = left.map(|d| d.as_millis() as u64);
-            let failed = self.failed(DeviceError { op: "wait", status: "", kind: DeviceErrorKind::Passing }, retry_after_ms);
+            let failed = self.failed(DeviceError { op: "wait", status: String::new(), kind: DeviceErrorKind::Passing }, retry_after_ms);
             return self.on_cpu(control, work, out, scratch, "its circuit breaker is open", failed);
         }
         match self.on_device(control, work, &mut out, scratch) {
@@ -60,9 +60,9 @@ impl Guarded {
                         limit: 0,
                         tensor: None,
                     },
-                    _ => self.failed(error, open_ms),
+                    _ => self.failed(error.clone(), open_ms),
                 };
-                self.on_cpu(control, work, out, scratch, error.status, failed)
+                self.on_cpu(control, work, out, scratch, &error.status, failed)
             }
         }
     }
@@ -89,7 +89,7 @@ impl Guarded {
                     if self.halvings.compare_exchange(halvings, halvings + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                         control.progress.count_degradation();
                         let (from, to) = (1 << halvings, 2 << halvings);
-                        control.ledger.degraded("device", format!("1/{from} block"), format!("1/{to} block"), e.status.into());
+                        control.ledger.degraded("device", format!("1/{from} block"), format!("1/{to} block"), e.status);
                     }
                 }
                 Err(e) => return Err(e),
@@ -127,8 +127,8 @@ impl Guarded {
     }
 
     fn failed(&self, error: DeviceError, retry_after_ms: Option<u64>) -> QuantError {
-        let status = (!error.status.is_empty()).then(|| error.status.to_owned());
         let sticky = error.kind == DeviceErrorKind::Sticky;
+        let status = (!error.status.is_empty()).then_some(error.status);
         QuantError::DeviceFailed { device: self.name.clone(), op: error.op, status, sticky, retry_after_ms }
     }
 

@@ -1,16 +1,20 @@
 //! What computes: the CPU, or a device with the CPU behind it. Both give the same bytes, so which one did is told and changes nothing else.
 
 mod breaker;
+mod choice;
+#[cfg(not(any(feature = "fault", target_vendor = "apple")))]
+mod cuda;
 mod guarded;
 #[cfg(feature = "fault")]
 mod simulated;
 
 pub use breaker::{Breaker, BreakerState};
+pub use choice::Demand;
 
 use crate::control::Control;
 use crate::error::{QuantError, Unavailable};
 use aq_core::config::Device;
-use aq_core::{Geometry, Scheme};
+use aq_core::{Geometry, Method, Scheme};
 use aq_io::layout::EncodedRows;
 use aq_kernels::second::{Encoded, Second};
 use aq_kernels::{Level, RowCodec, RowFlags, Scratch, Tuning, Zeros, ggml};
@@ -40,12 +44,12 @@ pub struct Codes<'a> {
 }
 
 /// How a device failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceError {
     /// What it was doing.
     pub op: &'static str,
     /// The driver's name for it.
-    pub status: &'static str,
+    pub status: String,
     /// What that means.
     pub kind: DeviceErrorKind,
 }
@@ -63,6 +67,9 @@ pub enum DeviceErrorKind {
 
 /// Something that encodes rows.
 pub trait Backend: Send + Sync {
+    /// What it is called where people read it.
+    fn name(&self) -> String;
+
     /// Encodes rows; a failure leaves `out` in any state.
     fn encode(&self, work: &Work<'_>, out: Codes<'_>, scratch: &mut Scratch) -> Result<RowFlags, DeviceError>;
 }
@@ -77,24 +84,41 @@ pub struct Compute {
 }
 
 impl Compute {
-    /// Chooses by the option; a device that was asked for by name and is not there is an error.
-    pub fn choose(wanted: Device, fallback: bool) -> Result<Self, QuantError> {
-        let cpu = |reason: &str| Self { name: "cpu".into(), reason: reason.into(), device: None };
+    /// Chooses by the option; a device that was asked for by name and is not there is an error. With `auto` the first device is taken where
+    /// it would need less time than the CPU for what the job could give it.
+    pub fn choose(wanted: Device, fallback: bool, demand: Option<&Demand>) -> Result<Self, QuantError> {
+        let cpu = |reason: String| Self { name: "cpu".into(), reason, device: None };
         let ordinal = match wanted {
-            Device::Cpu => return Ok(cpu("device is 'cpu'")),
-            Device::Auto => 0,
+            Device::Cpu => return Ok(cpu("device is 'cpu'".into())),
             Device::Cuda(ordinal) => ordinal,
-        };
-        match open(ordinal) {
-            Ok(backend) => {
-                let name = Device::Cuda(ordinal).to_string();
-                let reason = if wanted == Device::Auto { "a device is there" } else { "it was asked for" }.into();
-                let device = Guarded::new(name.clone(), backend, breaker_of(ordinal), fallback || wanted == Device::Auto);
-                Ok(Self { name, reason, device: Some(device) })
+            Device::Auto => {
+                if let Some(reason) = choice::not_worth_opening(demand) {
+                    return Ok(cpu(reason));
+                }
+                0
             }
-            Err(reason) if wanted == Device::Auto => Ok(cpu(&reason.to_string())),
-            Err(reason) => Err(QuantError::DeviceUnavailable { device: wanted.to_string(), reason }),
-        }
+        };
+        let backend = match open(ordinal) {
+            Ok(backend) => backend,
+            Err(reason) if wanted == Device::Auto => return Ok(cpu(reason.to_string())),
+            Err(reason) => return Err(QuantError::DeviceUnavailable { device: wanted.to_string(), reason }),
+        };
+        let reason = match wanted {
+            Device::Auto => match choice::compare(backend.as_ref(), demand) {
+                Ok(reason) => reason,
+                Err(reason) => return Ok(cpu(reason)),
+            },
+            _ => "it was asked for".into(),
+        };
+        let name = Device::Cuda(ordinal).to_string();
+        let reason = format!("{}: {reason}", backend.name());
+        let device = Guarded::new(name.clone(), backend, breaker_of(ordinal), fallback || wanted == Device::Auto);
+        Ok(Self { name, reason, device: Some(device) })
+    }
+
+    /// Whether there is a device, and which of a job's layers it is not given: those that are encoded with second moments, and blocks.
+    pub fn leaves(&self, scheme: &Scheme) -> bool {
+        self.device.is_some() && (scheme.blocks.is_some() || scheme.method == Method::Gptq)
     }
 
     /// Encodes rows into `out`, which is given the sizes they need.
@@ -148,10 +172,17 @@ pub struct DeviceReport {
 
 /// The devices of this machine, the first one told of even where it is not there.
 pub fn devices() -> Vec<DeviceReport> {
-    let found = open(0);
-    let breaker = breaker_of(0).state().as_str();
-    let state = if found.is_ok() { "available" } else { "unavailable" };
-    vec![DeviceReport { id: "cuda:0".into(), state, reason: found.err().map(|e| e.to_string()), breaker }]
+    let report = |ordinal: u32, found: Result<String, Unavailable>| {
+        let (state, reason) = match found {
+            Ok(_) => ("available", None),
+            Err(reason) => ("unavailable", Some(reason.to_string())),
+        };
+        DeviceReport { id: Device::Cuda(ordinal).to_string(), state, reason, breaker: breaker_of(ordinal).state().as_str() }
+    };
+    match list() {
+        Ok(found) => found.into_iter().zip(0..).map(|(found, ordinal)| report(ordinal, found)).collect(),
+        Err(reason) => vec![report(0, Err(reason))],
+    }
 }
 
 #[cfg(feature = "fault")]
@@ -159,8 +190,21 @@ fn open(ordinal: u32) -> Result<Box<dyn Backend>, Unavailable> {
     if ordinal == 0 { Ok(Box::new(simulated::Simulated)) } else { Err(Unavailable::NoSuchDevice { found: 1 }) }
 }
 
-#[cfg(not(feature = "fault"))]
+#[cfg(feature = "fault")]
+fn list() -> Result<Vec<Result<String, Unavailable>>, Unavailable> {
+    Ok(vec![Ok(simulated::Simulated.name())])
+}
+
+#[cfg(not(any(feature = "fault", target_vendor = "apple")))]
+use cuda::{list, open};
+
+#[cfg(all(not(feature = "fault"), target_vendor = "apple"))]
 const fn open(_ordinal: u32) -> Result<Box<dyn Backend>, Unavailable> {
+    Err(Unavailable::NoBackend)
+}
+
+#[cfg(all(not(feature = "fault"), target_vendor = "apple"))]
+const fn list() -> Result<Vec<Result<String, Unavailable>>, Unavailable> {
     Err(Unavailable::NoBackend)
 }
 

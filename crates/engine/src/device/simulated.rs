@@ -8,8 +8,12 @@ use aq_kernels::{RowFlags, Scratch};
 pub struct Simulated;
 
 impl Backend for Simulated {
+    fn name(&self) -> String {
+        "a simulated device".into()
+    }
+
     fn encode(&self, work: &Work<'_>, out: Codes<'_>, scratch: &mut Scratch) -> Result<RowFlags, DeviceError> {
-        let error = |status, kind| Err(DeviceError { op: "launch", status, kind });
+        let error = |status: &str, kind| Err(DeviceError { op: "launch", status: status.into(), kind });
         match fault::hit(Site::Launch) {
             Some(Effect::Device(DeviceFault::OutOfMemory)) => error("CUDA_ERROR_OUT_OF_MEMORY", DeviceErrorKind::OutOfMemory),
             Some(Effect::Device(DeviceFault::Launch)) => error("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", DeviceErrorKind::Passing),

@@ -127,12 +127,15 @@ pub enum Unavailable {
         /// How many there are.
         found: u32,
     },
+    /// There is no driver, or the driver or the card says why.
+    Driver(String),
 }
 
 impl std::fmt::Display for Unavailable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NoBackend => f.write_str("this version computes on the CPU only"),
+            Self::NoBackend => f.write_str("this platform has no NVIDIA driver"),
+            Self::Driver(reason) => f.write_str(reason),
             Self::NoSuchDevice { found } => write!(f, "this machine has {found} device(s), numbered from 0"),
         }
     }

@@ -104,7 +104,7 @@ pub fn report(input: &ReportInput<'_>) -> QuantizeReport {
         quantization_time_s: input.seconds,
         backend: BackendReport {
             device: input.compute.name.clone(),
-            reason: input.compute.reason.clone(),
+            reason: reason(input),
             simd: aq_kernels::Level::current().name(),
             threads: input.threads,
         },
@@ -142,6 +142,14 @@ pub fn layer_report(planned: &LayerPlan, done: &LayerDone) -> LayerReport {
         second_moments: done.second,
         fallback: (done.outcome == LayerOutcome::Raised).then_some(Fallback { from, to }),
     }
+}
+
+/// Why it was this device, and what was not given to it. Each layer says by its method or its blocks whether it is among those.
+fn reason(input: &ReportInput<'_>) -> String {
+    let done = input.ends.iter().filter_map(|(_, end)| if let LayerEnd::Done(done) = end { Some(&done.spec.scheme) } else { None });
+    let (all, left) = done.fold((0, 0), |(all, left), scheme| (all + 1, left + usize::from(input.compute.leaves(scheme))));
+    let reason = &input.compute.reason;
+    if left == 0 { reason.clone() } else { format!("{reason}; {left} of {all} layers, by gptq or in blocks, were encoded on the CPU") }
 }
 
 pub(super) fn scheme_report(spec: &LayerSpec) -> SchemeReport {

@@ -30,7 +30,8 @@ pub fn run(device: &Device) -> Result<(), Failure> {
                     told(lane, device, &launch, &format!("{bits} bits"), bytes_of(launch.kernel, g, bits), peak)?;
                 }
             }
-            let launches = std::iter::once(launch::pack(bits, g.numel())).chain(launch::dequantize(g, scheme(bits, Method::Rtn, None), g.out));
+            let launches =
+                std::iter::once(launch::pack(bits, g.numel())).chain(launch::dequantize(g, scheme(bits, Method::Rtn, None), g.out));
             for launch in launches {
                 told(lane, device, &launch, &format!("{bits} bits"), bytes_of(launch.kernel, g, bits), peak)?;
             }
@@ -91,7 +92,9 @@ fn jobs(device: &Device, g: Geometry, weights: &[f32]) -> Result<(), Failure> {
                 let threads: Vec<_> = (0..workers)
                     .map(|first| {
                         let blocks = &blocks;
-                        scope.spawn(move || blocks.iter().skip(first).step_by(workers).try_for_each(|weights| there(device, g, scheme, weights)))
+                        scope.spawn(move || {
+                            blocks.iter().skip(first).step_by(workers).try_for_each(|weights| there(device, g, scheme, weights))
+                        })
                     })
                     .collect();
                 threads.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
@@ -102,7 +105,10 @@ fn jobs(device: &Device, g: Geometry, weights: &[f32]) -> Result<(), Failure> {
         let few = &blocks[..blocks.len().min(8)];
         few.iter().for_each(|weights| on_cpu(g, scheme, weights));
         let cpu = few.iter().map(|b| b.len()).sum::<usize>() as f64 / begun.elapsed().as_secs_f64() / 1e6;
-        println!("{bits} bits {method:?}: {:.0} Mweights/s with one worker, {:.0} with four; a thread of the CPU {cpu:.0}", rates[0], rates[1]);
+        println!(
+            "{bits} bits {method:?}: {:.0} Mweights/s with one worker, {:.0} with four; a thread of the CPU {cpu:.0}",
+            rates[0], rates[1]
+        );
     }
     Ok(())
 }

@@ -20,13 +20,16 @@ pub fn run(device: &Device) -> Result<usize, String> {
     let mut compared = 0;
     let mut one = |g: Geometry, scheme: Scheme, tuning: Tuning, weights: &[f32]| {
         compared += 1;
-        let context = |what: String| format!("{what} of {} rows of {}x{} in {}, {scheme:?}, {tuning:?}", weights.len() / g.row(), g.channels, g.taps, g.group);
+        let context = |what: String| {
+            format!("{what} of {} rows of {}x{} in {}, {scheme:?}, {tuning:?}", weights.len() / g.row(), g.channels, g.taps, g.group)
+        };
         compare(device, g, scheme, tuning, weights).map_err(context)
     };
     for shape in SHAPES {
         for scheme in schemes().into_iter().flat_map(|s| rotations(shape[1], s)) {
             let g = geometry(shape, scheme.group_size);
-            let (kept, beyond): (Vec<_>, Vec<_>) = rows(g.row()).into_iter().partition(|row| !here(g, scheme, Tuning::default(), row).flags.rotated_too_large);
+            let (kept, beyond): (Vec<_>, Vec<_>) =
+                rows(g.row()).into_iter().partition(|row| !here(g, scheme, Tuning::default(), row).flags.rotated_too_large);
             one(g, scheme, Tuning::default(), &kept.concat())?;
             for row in beyond {
                 one(g, scheme, Tuning::default(), &row)?;
@@ -37,7 +40,8 @@ pub fn run(device: &Device) -> Result<usize, String> {
         let (g, weights) = (geometry(&shape, group_size), Lcg(7).weights(shape.iter().product(), 0.02));
         for method in [Method::Rtn, Method::Mse] {
             for (bits, zero) in [(BitWidth::Two, ZeroKind::Float), (BitWidth::Four, ZeroKind::None), (BitWidth::Eight, ZeroKind::Middle)] {
-                let scheme = Scheme { bits, group_size, zero, method, scale_dtype: ScaleDtype::for_bits(bits), rotation: None, blocks: None };
+                let scheme =
+                    Scheme { bits, group_size, zero, method, scale_dtype: ScaleDtype::for_bits(bits), rotation: None, blocks: None };
                 for scheme in rotations(shape[1], scheme) {
                     one(g, scheme, Tuning::default(), &weights)?;
                 }
@@ -48,7 +52,8 @@ pub fn run(device: &Device) -> Result<usize, String> {
     for (gain, magnitude) in [(false, true), (true, false), (false, false)] {
         for bits in [BitWidth::Two, BitWidth::Four] {
             let scale_dtype = ScaleDtype::Bf16;
-            let scheme = Scheme { bits, group_size: 64, zero: ZeroKind::Float, method: Method::Mse, scale_dtype, rotation: None, blocks: None };
+            let scheme =
+                Scheme { bits, group_size: 64, zero: ZeroKind::Float, method: Method::Mse, scale_dtype, rotation: None, blocks: None };
             one(g, scheme, Tuning { gain, magnitude, ..Tuning::default() }, &weights)?;
         }
     }
@@ -81,7 +86,8 @@ fn compare(device: &Device, g: Geometry, scheme: Scheme, tuning: Tuning, weights
     let failed = |f: Failure| f.to_string();
     let count = weights.len() / g.row();
     let wanted = here(g, scheme, tuning, weights);
-    let (mut codes, mut scales, mut zeros) = (vec![0xa5; weights.len()], vec![f32::NAN; wanted.scales.len()], vec![f32::NAN; wanted.zeros.len()]);
+    let (mut codes, mut scales, mut zeros) =
+        (vec![0xa5; weights.len()], vec![f32::NAN; wanted.scales.len()], vec![f32::NAN; wanted.zeros.len()]);
     device.trim(); // memory of exactly this size, whose end a checker can guard
     let out = Encoded { codes: &mut codes, scales: &mut scales, zeros: &mut zeros };
     let too_large = device.encode(Rows { geometry: g, scheme, tuning, weights }, out).map_err(failed)?;
