@@ -1,11 +1,11 @@
 //! Whether a device is worth it, where that is left to us. What a job could give to it is encoded here and there, a little of it, copies and all:
 //! transfers are most of what a device costs, and how fast they are is this machine's own.
 
-use super::{Backend, Codes, Work, encode_codes};
+use super::{Backend, Codes, Work, encode_codes, platform};
 use aq_core::{Geometry, Scheme};
+use aq_io::fault;
 use aq_io::layout::EncodedRows;
 use aq_kernels::{Scratch, Tuning};
-use std::fmt::Write as _;
 use std::time::Instant;
 
 /// Weights that are encoded to see how long it takes.
@@ -92,12 +92,11 @@ impl Demand {
 
 /// Why no device is even opened.
 pub fn not_worth_opening(demand: Option<&Demand>) -> Option<String> {
-    #[cfg(not(any(feature = "fault", target_vendor = "apple")))]
-    if let Err(reason) = aq_cuda::present() {
+    if let Err(reason) = platform::present() {
         return Some(reason.to_string());
     }
-    if cfg!(feature = "fault") {
-        return None; // what the tests of failures are about
+    if fault::ENABLED {
+        return None; // its device is there to fail, and models of tests are small
     }
     let Some(demand) = demand else {
         return Some("second moments and blocks stay on the CPU, and nothing else is to be encoded".into());
@@ -108,7 +107,7 @@ pub fn not_worth_opening(demand: Option<&Demand>) -> Option<String> {
 
 /// Why the device is taken, or why it is not.
 pub fn compare(backend: &dyn Backend, demand: Option<&Demand>) -> Result<String, String> {
-    let Some(demand) = demand.filter(|_| !cfg!(feature = "fault")) else { return Ok("a device is there".into()) };
+    let Some(demand) = demand.filter(|_| !fault::ENABLED) else { return Ok("a device is there".into()) };
     let (device, cpu) = (demand.on_device(backend), demand.on_cpu());
     decided(&backend.name(), device, cpu)
 }
@@ -117,11 +116,7 @@ fn decided(name: &str, device: Result<f64, String>, cpu: f64) -> Result<String, 
     match device {
         Ok(device) if device < cpu => Ok(format!("encoding takes it about {device:.1} s, the CPU {cpu:.1} s")),
         Ok(device) => Err(format!("encoding takes the CPU about {cpu:.1} s, {name} with its transfers {device:.1} s")),
-        Err(status) => {
-            let mut reason = format!("{name} failed when it was tried");
-            let _ = write!(reason, ": {status}");
-            Err(reason)
-        }
+        Err(status) => Err(format!("{name} failed when it was tried: {status}")),
     }
 }
 

@@ -19,6 +19,11 @@ pub fn open(ordinal: u32) -> Result<Box<dyn Backend>, Unavailable> {
     Ok(Box::new(Cuda { device, name }))
 }
 
+/// Why there is none; what can be told without opening one.
+pub fn present() -> Result<(), Unavailable> {
+    Ok(aq_cuda::present()?)
+}
+
 /// The names of all GPUs, or why one is not used; nothing is allocated.
 pub fn list() -> Result<Vec<Result<String, Unavailable>>, Unavailable> {
     let found = aq_cuda::list()?;

@@ -2,11 +2,18 @@
 
 mod breaker;
 mod choice;
-#[cfg(not(any(feature = "fault", target_vendor = "apple")))]
-mod cuda;
 mod guarded;
+
+// What devices there can be: those of tests, NVIDIA's, or none where that has no driver.
+#[cfg(not(any(feature = "fault", target_vendor = "apple")))]
+#[path = "cuda.rs"]
+mod platform;
 #[cfg(feature = "fault")]
-mod simulated;
+#[path = "simulated.rs"]
+mod platform;
+#[cfg(all(not(feature = "fault"), target_vendor = "apple"))]
+#[path = "none.rs"]
+mod platform;
 
 pub use breaker::{Breaker, BreakerState};
 pub use choice::Demand;
@@ -98,7 +105,7 @@ impl Compute {
                 0
             }
         };
-        let backend = match open(ordinal) {
+        let backend = match platform::open(ordinal) {
             Ok(backend) => backend,
             Err(reason) if wanted == Device::Auto => return Ok(cpu(reason.to_string())),
             Err(reason) => return Err(QuantError::DeviceUnavailable { device: wanted.to_string(), reason }),
@@ -179,33 +186,10 @@ pub fn devices() -> Vec<DeviceReport> {
         };
         DeviceReport { id: Device::Cuda(ordinal).to_string(), state, reason, breaker: breaker_of(ordinal).state().as_str() }
     };
-    match list() {
+    match platform::list() {
         Ok(found) => found.into_iter().zip(0..).map(|(found, ordinal)| report(ordinal, found)).collect(),
         Err(reason) => vec![report(0, Err(reason))],
     }
-}
-
-#[cfg(feature = "fault")]
-fn open(ordinal: u32) -> Result<Box<dyn Backend>, Unavailable> {
-    if ordinal == 0 { Ok(Box::new(simulated::Simulated)) } else { Err(Unavailable::NoSuchDevice { found: 1 }) }
-}
-
-#[cfg(feature = "fault")]
-fn list() -> Result<Vec<Result<String, Unavailable>>, Unavailable> {
-    Ok(vec![Ok(simulated::Simulated.name())])
-}
-
-#[cfg(not(any(feature = "fault", target_vendor = "apple")))]
-use cuda::{list, open};
-
-#[cfg(all(not(feature = "fault"), target_vendor = "apple"))]
-const fn open(_ordinal: u32) -> Result<Box<dyn Backend>, Unavailable> {
-    Err(Unavailable::NoBackend)
-}
-
-#[cfg(all(not(feature = "fault"), target_vendor = "apple"))]
-const fn list() -> Result<Vec<Result<String, Unavailable>>, Unavailable> {
-    Err(Unavailable::NoBackend)
 }
 
 /// One breaker for each device of the process, whatever jobs and threads use it.

@@ -1,11 +1,29 @@
 //! A device made of the CPU, for tests of what happens when a device fails. Only in the fault build.
 
 use super::{Backend, Codes, DeviceError, DeviceErrorKind, Work, encode_codes};
+use crate::error::Unavailable;
 use aq_io::fault::{self, DeviceFault, Effect, Site};
 use aq_kernels::{RowFlags, Scratch};
 
+/// The one device.
+pub fn open(ordinal: u32) -> Result<Box<dyn Backend>, Unavailable> {
+    if ordinal == 0 { Ok(Box::new(Simulated)) } else { Err(Unavailable::NoSuchDevice { found: 1 }) }
+}
+
+/// It is always there.
+#[expect(clippy::unnecessary_wraps, reason = "real ones may be missing")]
+pub const fn present() -> Result<(), Unavailable> {
+    Ok(())
+}
+
+/// Its name.
+#[expect(clippy::unnecessary_wraps, reason = "real ones may be missing")]
+pub fn list() -> Result<Vec<Result<String, Unavailable>>, Unavailable> {
+    Ok(vec![Ok(Simulated.name())])
+}
+
 /// Works until a fault is asked for at site `launch`.
-pub struct Simulated;
+struct Simulated;
 
 impl Backend for Simulated {
     fn name(&self) -> String {

@@ -1,6 +1,6 @@
 //! Parity and speed of the kernels, on a machine with a driver and nothing else: `aq-cuda-check [parity] [bench] [--device N]`, both without a
 //! word. Exit status 1 where a bit differs, 2 without a device.
-#![expect(clippy::print_stdout, clippy::print_stderr, clippy::exit, reason = "a command for developers")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for developers")]
 
 mod bench;
 mod parity;
