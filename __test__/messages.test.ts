@@ -22,7 +22,8 @@ function steady(message: string, folder: string): string {
     .replace(/in phase \w+ after/, 'in phase <phase> after')
     .replace(`pid ${process.pid}`, 'pid <pid>')
     .replace(`${process.platform}-${process.arch}`, '<platform>')
-    .replace(/(addon\.node): .*?\. Suggestions/, '$1: <reason of the loader>. Suggestions');
+    .replace(/(addon\.node): .*?\. Suggestions/, '$1: <reason of the loader>. Suggestions')
+    .replace(/(is not available): .*?\. Suggestions/, '$1: <what the machine has>. Suggestions');
 }
 
 test('every code is provoked, or is named as one that only a fault reaches', () => {

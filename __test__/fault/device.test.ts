@@ -28,7 +28,7 @@ afterEach(async () => {
 test('auto takes the device that is there, and says why; the bytes are those of the CPU', async () => {
   const bench = await faultBench();
   const { value } = await bench.run('', { device: 'auto' });
-  expect(value?.backend).toMatchObject({ device: 'cuda:0', reason: 'a device is there' });
+  expect(value?.backend).toMatchObject({ device: 'cuda:0', reason: 'a simulated device: a device is there' });
   expect(value?.degradations).toEqual([]);
   bench.expectOutput();
   expect((await bench.run('', { device: 'cpu', overwrite: true })).value?.backend).toMatchObject({ device: 'cpu' });

@@ -90,7 +90,7 @@ export function madeResult(layers: number, groups = 0): ReportedResult {
     originalSizeMb: (parameters * 2) / 1e6,
     modelSizeMb: (parameters * 2) / 3.5e6,
     quantizationTimeS: 12.5,
-    backend: { device: 'cpu', reason: 'this version computes on the CPU only', simd: 'avx2', threads: 4 },
+    backend: { device: 'cpu', reason: 'no NVIDIA driver was found', simd: 'avx2', threads: 4 },
     components: [
       { name: 'transformer', className: 'FluxTransformer2DModel', quantized: true, layers, parameters },
       { name: 'vae', className: 'AutoencoderKL', quantized: false, layers: 0, parameters: 83_819_683 },

@@ -3,7 +3,7 @@
 // writes behind an allocation or behind a block's shared memory faults.
 //
 // AQ_FAKE_DEVICES=N, AQ_FAKE_CAPABILITY=60, AQ_FAKE_FAIL=OP:N[+]:STATUS with OP alloc, copy, launch, load or init: the N-th such call (`+`: and
-// all after it) fails with that status.
+// all after it) fails with that status. AQ_FAKE_TELL=1: says on stderr that it was loaded.
 #include "../../kernels/device.cuh"
 
 Index blockIdx, blockDim, gridDim;
@@ -34,6 +34,10 @@ typedef std::lock_guard<std::recursive_mutex> Locked;
 static long setting(const char *name, long otherwise) {
     const char *const value = getenv(name);
     return value ? atol(value) : otherwise;
+}
+
+__attribute__((constructor)) static void loaded() {
+    if (getenv("AQ_FAKE_TELL")) fprintf(stderr, "the driver was loaded\n");
 }
 
 // The status of the next call of a kind.
