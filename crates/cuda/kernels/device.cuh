@@ -3,8 +3,16 @@
 // phase to the next.
 #pragma once
 
+// Loops that are walked once a group are not unrolled: the PTX is part of the addon, and its size is mostly theirs.
+#define ONCE _Pragma("unroll 1")
+#define UNROLL _Pragma("unroll 4")
+
 #ifdef AQ_HOST
 
+#undef ONCE
+#undef UNROLL
+#define ONCE
+#define UNROLL
 #include <cmath>
 #include <cstdint>
 #include <cstring>

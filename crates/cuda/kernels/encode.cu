@@ -93,21 +93,45 @@ DEVICE Params fitted(const float *values, u32 step, u32 g, const Rows &s, const 
     for (u32 k = t, g = t / s.group, i = t % s.group; k < count * s.group; k += blockDim.x, g += over_g, i += over_i, \
              g += i >= s.group ? 1 : 0, i -= i >= s.group ? s.group : 0)
 
+// Brings values to the tile, and codes from it. Groups of linear layers stand one behind the other; there many loads must be under way at a
+// time, which is what unrolling is for.
+DEVICE void fill(const float *weights, float *tile, u32 first, u32 count, u32 pitch, const Rows &s) {
+    const u32 over_g = blockDim.x / s.group, over_i = blockDim.x % s.group;
+    PHASE(t) {
+        if (s.taps == 1) {
+            const float *const from = weights + (u64)first * s.group;
+            UNROLL OVER_TILE(t, count, s) tile[i * pitch + g] = from[k];
+        } else {
+            ONCE OVER_TILE(t, count, s) {
+                const Place place = place_of(s, first + g);
+                tile[i * pitch + g] = weights[place.first + (u64)i * place.step];
+            }
+        }
+    }
+}
+
+DEVICE void empty(const float *tile, u8 *codes, u32 first, u32 count, u32 pitch, const Rows &s) {
+    const u32 over_g = blockDim.x / s.group, over_i = blockDim.x % s.group;
+    PHASE(t) {
+        if (s.taps == 1) {
+            u8 *const to = codes + (u64)first * s.group;
+            UNROLL OVER_TILE(t, count, s) to[k] = byte(tile[i * pitch + g]);
+        } else {
+            ONCE OVER_TILE(t, count, s) {
+                const Place place = place_of(s, first + g);
+                codes[place.first + (u64)i * place.step] = byte(tile[i * pitch + g]);
+            }
+        }
+    }
+}
+
 // `shared`: the groups of a block fit into shared memory.
 template <class Method>
 DEVICE void encode(const float *weights, u8 *codes, float *scales, float *zeros, Moments *moments, const Rows &s, const Wanted &q, bool shared) {
     TILE;
     // One column more than threads: neighbours within a group then lie in different banks.
     const u32 first = blockIdx.x * blockDim.x, count = least(blockDim.x, s.groups - first), pitch = blockDim.x + 1;
-    const u32 over_g = blockDim.x / s.group, over_i = blockDim.x % s.group;
-    if (shared) {
-        PHASE(t) {
-            OVER_TILE(t, count, s) {
-                const Place place = place_of(s, first + g);
-                tile[i * pitch + g] = weights[place.first + (u64)i * place.step];
-            }
-        }
-    }
+    if (shared) fill(weights, tile, first, count, pitch, s);
     PHASE(t) {
         if (t < count) {
             const Place place = place_of(s, first + t);
@@ -116,21 +140,14 @@ DEVICE void encode(const float *weights, u8 *codes, float *scales, float *zeros,
             const u32 step = shared ? pitch : place.step;
             const Params p = fitted<Method>(values, step, first + t, s, q, scales, zeros, moments);
             const float inverse = 1.0f / p.scale, middle = Method::middle(q);
-            for (u32 i = 0; i < s.group; ++i) {
+            ONCE for (u32 i = 0; i < s.group; ++i) {
                 const float found = code((values[(u64)i * step] - p.zero) * inverse + middle, q.max);
                 if (shared) column[i * pitch] = found;
                 else codes[place.first + (u64)i * place.step] = byte(found);
             }
         }
     }
-    if (shared) {
-        PHASE(t) {
-            OVER_TILE(t, count, s) {
-                const Place place = place_of(s, first + g);
-                codes[place.first + (u64)i * place.step] = byte(tile[i * pitch + g]);
-            }
-        }
-    }
+    if (shared) empty(tile, codes, first, count, pitch, s);
 }
 
 #define ENCODE(name, ...) \
@@ -159,7 +176,7 @@ KERNEL gain(const float *all_moments, float *scales, float *zeros, u32 groups, u
         if ((u64)row * per_row < s.groups) {
             const Moments *const moments = reinterpret_cast<const Moments *>(all_moments) + (u64)row * per_row;
             double own = 0.0, cross = 0.0;
-            for (u32 i = 0; i < per_row; ++i) {
+            ONCE for (u32 i = 0; i < per_row; ++i) {
                 own += (double)moments[i].own;
                 cross += (double)moments[i].cross;
             }
@@ -168,7 +185,7 @@ KERNEL gain(const float *all_moments, float *scales, float *zeros, u32 groups, u
                 double k = own / cross;
                 k = k < 0.5 ? 0.5 : k;
                 k = k > 2.0 ? 2.0 : k;
-                for (u32 i = 0; i < per_row; ++i) {
+                ONCE for (u32 i = 0; i < per_row; ++i) {
                     const Moments m = moments[i];
                     const u32 at = grid_of(s, row * per_row + i);
                     const float scale = to_stored(scales[at] * (float)k, q.dtype);

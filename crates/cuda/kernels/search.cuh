@@ -77,7 +77,7 @@ template <bool WEIGHTED, bool SYMMETRIC> struct Search {
     MEMBER void centre(float lo, float hi) {
         const float count = (float)n;
         float sum = 0.0f;
-        for (u32 i = 0; i < n; ++i) sum += values[i * step];
+        ONCE for (u32 i = 0; i < n; ++i) sum += values[i * step];
         plain = sum / count;
         mean = plain;
         s1 = count;
@@ -85,7 +85,7 @@ template <bool WEIGHTED, bool SYMMETRIC> struct Search {
             const float below = magnitude(lo - plain), above = magnitude(hi - plain);
             floor = 1e-3f * (above > below ? above : below);
             float sh = 0.0f, shw = 0.0f;
-            for (u32 i = 0; i < n; ++i) {
+            ONCE for (u32 i = 0; i < n; ++i) {
                 const float value = values[i * step], h = weight(value);
                 sh += h;
                 shw += h * value;
@@ -95,7 +95,7 @@ template <bool WEIGHTED, bool SYMMETRIC> struct Search {
         }
         mean = SYMMETRIC ? 0.0f : mean;
         sww = 0.0f;
-        for (u32 i = 0; i < n; ++i) {
+        ONCE for (u32 i = 0; i < n; ++i) {
             const float value = values[i * step], w = value - mean;
             sww += (WEIGHTED ? weight(value) * w : w) * w;
         }
@@ -105,7 +105,7 @@ template <bool WEIGHTED, bool SYMMETRIC> struct Search {
     MEMBER Moments moments(const Fit &best) const {
         const float inverse = 1.0f / best.scale, zero = best.zero - mean, count = (float)n;
         float sw = 0.0f, sq = 0.0f, ww = 0.0f, wq = 0.0f;
-        for (u32 i = 0; i < n; ++i) {
+        ONCE for (u32 i = 0; i < n; ++i) {
             const float value = values[i * step], w = SYMMETRIC ? value : value - mean;
             const float code = code_around(SYMMETRIC ? w * inverse + middle : (w - zero) * inverse, q.max, middle);
             sw += w;
@@ -120,7 +120,7 @@ template <bool WEIGHTED, bool SYMMETRIC> struct Search {
 
     MEMBER Params run(Moments &found) {
         float lo = AQ_INFINITY, hi = -AQ_INFINITY;
-        for (u32 i = 0; i < n; ++i) {
+        ONCE for (u32 i = 0; i < n; ++i) {
             const float value = values[i * step];
             lo = value < lo ? value : lo;
             hi = value > hi ? value : hi;
