@@ -2,10 +2,14 @@
  * The addon with an NVIDIA driver that has no device: what `device` does, and that the bytes are the CPU's. The driver is found as a real one
  * is, so each job has a process of its own.
  */
-import { mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type QuantizationResult, type QuantizeDiffusionModelOptions, quantizeDiffusionModel } from '../src-ts/index.js';
+import {
+  type QuantizationResult,
+  type QuantizeDiffusionModelOptions,
+  quantizeDiffusionModel,
+} from '../src-ts/index.js';
 import { runProgram } from './helpers/child.js';
 import { driver } from './helpers/driver.js';
 import { ditTensors, writeModel } from './helpers/models.js';
@@ -79,7 +83,11 @@ describe.skipIf(process.platform !== 'linux')('a driver is there', () => {
   test.each([
     ['no device', { AQ_FAKE_DEVICES: '0' }, 'this machine has 0 device(s), numbered from 0'],
     ['an old card', { AQ_FAKE_CAPABILITY: '61' }, /has compute capability 6\.1, 7\.0 is needed$/],
-    ['an old driver', { AQ_FAKE_FAIL: 'load:1:222' }, 'the NVIDIA driver is older than R525 and cannot load the kernels'],
+    [
+      'an old driver',
+      { AQ_FAKE_FAIL: 'load:1:222' },
+      'the NVIDIA driver is older than R525 and cannot load the kernels',
+    ],
   ])('%s is an error where a device was asked for', async (_, settings, reason) => {
     const { error } = await there({ device: 'cuda' }, settings);
     expect(error).toMatchObject({ code: 'AQ_DEVICE_UNAVAILABLE', details: { device: 'cuda:0' } });
@@ -89,24 +97,33 @@ describe.skipIf(process.platform !== 'linux')('a driver is there', () => {
   test('its memory ends: fewer rows, then the CPU, and the same bytes', async () => {
     const wanted = await onCpu({ bitWidth: 4 });
     const { outputPath, result } = await there({ bitWidth: 4, device: 'cuda' }, { AQ_FAKE_FAIL: 'alloc:1+:2' });
-    expect(result?.degradations.at(-1)).toMatchObject({ what: 'device', to: 'cpu', reason: 'CUDA_ERROR_OUT_OF_MEMORY' });
+    expect(result?.degradations.at(-1)).toMatchObject({
+      what: 'device',
+      to: 'cpu',
+      reason: 'CUDA_ERROR_OUT_OF_MEMORY',
+    });
     expect(written(outputPath)).toEqual(wanted);
   });
 
   test('it is lost on the way: the CPU goes on', async () => {
     const wanted = await onCpu({ bitWidth: 4 });
     const { outputPath, result } = await there({ bitWidth: 4, device: 'cuda' }, { AQ_FAKE_FAIL: 'launch:3+:700' });
-    expect(result?.degradations).toMatchObject([{ what: 'device', from: 'cuda:0', to: 'cpu', reason: 'CUDA_ERROR_ILLEGAL_ADDRESS' }]);
+    expect(result?.degradations).toMatchObject([
+      { what: 'device', from: 'cuda:0', to: 'cpu', reason: 'CUDA_ERROR_ILLEGAL_ADDRESS' },
+    ]);
     expect(written(outputPath)).toEqual(wanted);
   });
 
   test('without fallback it is an error', async () => {
-    const { error, outputPath } = await there({ device: 'cuda', deviceFallback: false }, { AQ_FAKE_FAIL: 'launch:3+:700' });
+    const { error, outputPath } = await there(
+      { device: 'cuda', deviceFallback: false },
+      { AQ_FAKE_FAIL: 'launch:3+:700' },
+    );
     expect(error).toMatchObject({
       code: 'AQ_DEVICE_FAILED',
       details: { device: 'cuda:0', op: 'launch', status: 'CUDA_ERROR_ILLEGAL_ADDRESS', sticky: true },
     });
-    mkdirSync(outputPath); // nothing is there
+    expect(existsSync(outputPath)).toBe(false);
   });
 
   test('diagnose lists it', async () => {
