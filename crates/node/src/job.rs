@@ -1,13 +1,13 @@
 //! The job handle: its own named threads, settled through a deferred; never libuv's pool, which the file system shares.
 
-use crate::convert_error::{Ended, failed, succeeded};
 use crate::progress::JsSink;
-use crate::request::{Call, Request};
 use crate::running::{Done, note};
 use aq_core::{CancelToken, StopSource};
 use aq_engine::guard::{THREAD_NAME, guard};
 use aq_engine::supervise::supervise;
 use aq_engine::{Control, QuantError};
+use aq_wire::{Call, Request};
+use aq_wire::{Ended, failed, succeeded};
 use napi::Env;
 use napi::bindgen_prelude::{Function, Object};
 use napi_derive::napi;
@@ -25,7 +25,7 @@ impl NativeJob {
     /// Takes the request as JSON; a malformed one surfaces in the outcome.
     #[napi(constructor)]
     pub fn new(request: String) -> Self {
-        crate::log::from_environment();
+        aq_wire::log::from_environment();
         Self { request, cancel: CancelToken::default() }
     }
 

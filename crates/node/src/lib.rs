@@ -5,14 +5,12 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "napi hands arguments over by value")]
 
-mod convert_error;
 #[cfg(feature = "fault")]
 mod fault;
 mod job;
 mod log;
 mod open;
 mod progress;
-mod request;
 mod running;
 mod system;
 mod tensor;

@@ -1,36 +1,17 @@
-//! Open models, by number: JavaScript holds the number, the files stay here until it is given back or its thread ends.
+//! Open models, by their number.
 
-use crate::convert_error::{Ended, failed, succeeded};
-use crate::request::Call;
 use aq_engine::QuantError;
 use aq_engine::guard::guard;
-use aq_engine::open::OpenModel;
+use aq_wire::{Call, Ended, failed, models, succeeded};
 use napi::bindgen_prelude::{AsyncTask, Float32Array};
 use napi::{Env, Task};
 use napi_derive::napi;
-use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
-static NEXT: AtomicU32 = AtomicU32::new(1);
-
-fn models() -> MutexGuard<'static, HashMap<u32, Arc<OpenModel>>> {
-    static MODELS: OnceLock<Mutex<HashMap<u32, Arc<OpenModel>>>> = OnceLock::new();
-    MODELS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Keeps a model and tells its number and its layers.
-pub fn keep(model: OpenModel) -> Value {
-    let (id, layers) = (NEXT.fetch_add(1, Ordering::Relaxed), model.layers());
-    models().insert(id, Arc::new(model));
-    json!({"id": id, "layers": layers})
-}
+use serde_json::json;
 
 /// Gives a model back; rows that are being read are read to their end.
 #[napi]
 pub fn close_model(id: u32) {
-    models().remove(&id);
+    models::close(id);
 }
 
 /// Rows of a layer, or the error in the outcome.
@@ -57,7 +38,7 @@ impl Task for RowsTask {
     type JsValue = NativeRows;
 
     fn compute(&mut self) -> napi::Result<Self::Output> {
-        let model = models().get(&self.id).cloned();
+        let model = models::get(self.id);
         Ok(guard(|| match model {
             Some(model) => model.rows(&self.name, self.first as usize, self.rows.map(|r| r as usize)),
             None => Err(QuantError::Internal { message: "the model is closed".into(), location: None, panic: false }),

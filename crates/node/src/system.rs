@@ -22,5 +22,5 @@ pub fn system_info() -> String {
         "memoryLimit": memory_limit,
         "devices": devices,
     });
-    crate::convert_error::succeeded(&value, &[])
+    aq_wire::succeeded(&value, &[])
 }

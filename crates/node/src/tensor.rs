@@ -1,11 +1,11 @@
 //! One tensor in memory, on libuv's pool: short work, and the data is copied at once, since JavaScript may change it meanwhile.
 
-use crate::convert_error::{Ended, failed, succeeded};
-use crate::request::Call;
 use aq_core::GivenConfig;
 use aq_engine::QuantError;
 use aq_engine::guard::guard;
 use aq_engine::tensor::{QuantizedTensor, quantize_tensor as quantize};
+use aq_wire::Call;
+use aq_wire::{Ended, failed, succeeded};
 use napi::bindgen_prelude::{AsyncTask, Float32Array, Float32ArraySlice, Uint8Array};
 use napi::{Env, Task};
 use napi_derive::napi;

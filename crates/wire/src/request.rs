@@ -1,6 +1,6 @@
 //! What the facade asks for, and which engine function answers.
 
-use crate::open::keep;
+use crate::models::keep;
 use aq_core::config::{Layout, PlainDtype};
 use aq_core::error::{ConfigIssue, ErrorCode};
 use aq_core::{GivenConfig, Modality, Mode};
@@ -21,6 +21,7 @@ use std::sync::Arc;
 /// One call of the facade.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "operation", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[expect(missing_docs, reason = "the words of the facade, which documents them")]
 pub enum Request {
     QuantizeDiffusionModel {
         job_id: String,
@@ -77,6 +78,7 @@ pub enum Request {
     },
 }
 
+/// Options of a request.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ValidateConfig {
@@ -84,12 +86,14 @@ pub struct ValidateConfig {
     num_threads: Option<u64>,
 }
 
+/// Options of a request.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InspectConfig {
     modality: Option<Modality>,
 }
 
+/// Options of a request.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MergeConfig {
@@ -100,6 +104,7 @@ pub struct MergeConfig {
     num_threads: Option<u64>,
 }
 
+/// Options of a request.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExportConfig {
@@ -112,6 +117,7 @@ pub struct ExportConfig {
 
 /// What an error's context tells of the call.
 #[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "the words of the facade, which documents them")]
 pub struct Call {
     pub operation: &'static str,
     pub job_id: Option<String>,
