@@ -2,16 +2,17 @@
  * The addon with an NVIDIA driver that has no device: what `device` does, and that the bytes are the CPU's. The driver is found as a real one
  * is, so each job has a process of its own.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type QuantizationResult,
   type QuantizeDiffusionModelOptions,
   quantizeDiffusionModel,
 } from '../src-ts/index.js';
 import { runProgram } from './helpers/child.js';
-import { driver } from './helpers/driver.js';
+import { compileDriver } from './helpers/driver.js';
 import { ditTensors, writeModel } from './helpers/models.js';
 import { tempDir } from './helpers/temp.js';
 import { hashes } from './helpers/tree.js';
@@ -28,7 +29,11 @@ interface Outcome {
 const JOB = `const told = await aq.quantizeDiffusionModel(data).then((result) => ({ result }), (e) => ({ error: e.toJSON() }));
   console.log(JSON.stringify(told));`;
 
-const modelPath = writeModel(tempDir(), ditTensors(2, 256));
+const shared = mkdtempSync(path.join(tmpdir(), 'arrow-quant-driver-'));
+const driver = (settings: Record<string, string> = {}) => ({ LD_LIBRARY_PATH: shared, ...settings });
+afterAll(() => rmSync(shared, { recursive: true, force: true }));
+
+const modelPath = writeModel(shared, ditTensors(2, 256));
 
 /** A job in a process that finds a driver. */
 async function there(options: Options, settings: Record<string, string> = {}): Promise<Outcome> {
@@ -50,11 +55,13 @@ const written = (outputPath: string) =>
 
 // Only this loader can be told where a driver is.
 describe.skipIf(process.platform !== 'linux')('a driver is there', () => {
+  beforeAll(() => compileDriver(shared));
+
   test.each([
     ['mse, 4 bits', { bitWidth: 4, method: 'mse' }],
     ['mse, 2 bits, symmetric', { bitWidth: 2, method: 'mse', symmetric: true }],
     ['rtn, 8 bits', { bitWidth: 8, method: 'rtn' }],
-    ['rotated, 4 bits', { bitWidth: 4, method: 'mse', rotate: true }],
+    ['rotated, 4 bits', { bitWidth: 4, method: 'mse', enableSpatial: true }],
   ] as const)('%s: the bytes are those of the CPU', async (_, options) => {
     const wanted = await onCpu(options as Options);
     const { outputPath, result, error } = await there({ ...(options as Options), device: 'cuda' });
