@@ -207,12 +207,24 @@ describe('the view', () => {
     expect(terminal.written).toHaveLength(3);
     view.update({ ...EVENT, final: true });
   });
-  test('follows the width, and says that it is stopping', () => {
-    const { terminal, view } = start();
-    view.update({ ...EVENT, etaMs: 5_000 });
-    terminal.columns = 41;
-    terminal.emit('resize');
-    const line = terminal.written.at(-1)?.split(`${ESCAPE}[K`)[0]?.replaceAll(`${ESCAPE}[?7l\r`, '');
+  test('follows the width once that has settled, and says that it is stopping', () => {
+    const { terminal, view, pass } = start();
+    const event = { ...EVENT, etaMs: 5_000 };
+    view.update(event);
+    // A window that is dragged: the lines go at the first step, and none is drawn for a width that passes.
+    for (const width of [55, 50, 45, 41]) {
+      terminal.columns = width;
+      terminal.emit('resize');
+      pass(100);
+      view.update(event);
+    }
+    expect(terminal.written).toHaveLength(2);
+    expect(terminal.written.at(-1)).not.toContain('quantize');
+    expect(terminal.written.at(-1)?.endsWith(SHOW)).toBe(true);
+    pass(400);
+    view.update(event);
+    expect(terminal.written.at(-1)).toContain(HIDE);
+    const line = terminal.written.at(-1)?.split(`${ESCAPE}[K`)[0]?.replace(/^.*\r/s, '');
     expect(columns(line ?? '')).toBe(40);
     const own = process.listeners('SIGINT').at(-1) as () => void;
     own();

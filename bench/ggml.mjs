@@ -18,7 +18,7 @@ const TRAINED = ['examples/digits-dit/transformer', 'testdata/digits-unet/unet',
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const { values } = parseArgs({ options: { json: { type: 'boolean' }, golden: { type: 'boolean' } } });
 const example = (...args) =>
-  run('cargo', ['run', '--locked', '-q', '--release', '-p', 'aq-engine', '--example', 'ggml_blocks', '--', ...args]);
+  run('cargo', ['run', '--locked', '-q', '--profile', 'measure', '-p', 'aq-engine', '--example', 'ggml_blocks', '--', ...args]);
 
 const work = mkdtempSync(join(tmpdir(), 'aq-bench-ggml-'));
 try {

@@ -62,7 +62,7 @@ function measure(weights, python, library, hqq, threads) {
     const key = `${row.tensor} ${row.who}`;
     if (!(rows.get(key)?.mweightsPerS >= row.mweightsPerS)) rows.set(key, row);
   };
-  const example = ['run', '--locked', '-q', '--release', '-p', 'aq-engine', '--example', 'kernels', '--', '--json'];
+  const example = ['run', '--locked', '-q', '--profile', 'measure', '-p', 'aq-engine', '--example', 'kernels', '--', '--json'];
   const path = [hqq, process.env.PYTHONPATH].filter(Boolean).join(delimiter);
   for (let round = 1; round <= ROUNDS; round++) {
     note(`round ${round} of ${ROUNDS}`);

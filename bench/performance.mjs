@@ -29,7 +29,7 @@ const table = (head, rows) => [head, head.map((_, i) => (i === 0 ? '---' : '---:
 const fixed = (value, digits) => (value === undefined || value === null ? '' : value.toFixed(digits));
 
 function kernels() {
-  const example = ['run', '--locked', '-q', '--release', '-p', 'aq-engine', '--example', 'kernels', '--'];
+  const example = ['run', '--locked', '-q', '--profile', 'measure', '-p', 'aq-engine', '--example', 'kernels', '--'];
   const rows = lines(run('cargo', [...example, '--json', '--threads', '1']));
   const levels = [...new Set(rows.map(({ level }) => level).filter(Boolean))];
   const read = rows.find(({ name }) => name === 'summing read').gbPerS;

@@ -102,7 +102,7 @@ const ROWS = [
 ];
 
 function built() {
-  const args = ['build', '--locked', '-q', '--release', '-p', 'aq-engine', '--example', 'quantize_once', '--message-format=json-render-diagnostics'];
+  const args = ['build', '--locked', '-q', '--profile', 'measure', '-p', 'aq-engine', '--example', 'quantize_once', '--message-format=json-render-diagnostics'];
   const { stdout, status } = spawnSync('cargo', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 2 ** 26 });
   if (status !== 0) throw new Error('quantize_once could not be built');
   const lines = stdout.split('\n').filter((line) => line.includes('"executable":"'));

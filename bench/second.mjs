@@ -14,7 +14,7 @@ import { pythonPath } from '../interop/checker.mjs';
 
 const LEAST_SPEED = 0.5;
 const MOST_OF_PROTOTYPE = 1 / 2.5;
-const EXAMPLE = ['run', '--locked', '-q', '--release', '-p', 'aq-engine', '--example', 'second_speed', '--', '--json'];
+const EXAMPLE = ['run', '--locked', '-q', '--profile', 'measure', '-p', 'aq-engine', '--example', 'second_speed', '--', '--json'];
 const root = fileURLToPath(new URL('..', import.meta.url));
 const { values } = parseArgs({
   options: {

@@ -5,6 +5,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, wri
 import { createServer } from 'node:http';
 import path from 'node:path';
 import { execute, node, npm, succeeded } from './install-run.mjs';
+import { hostTarget, NOTICES, PLATFORMS } from './platforms.mjs';
 
 const root = path.resolve(import.meta.dirname, '..');
 const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'));
@@ -21,28 +22,16 @@ async function pack(folders, to, options) {
   }));
 }
 
-/** The folder under npm/ for this machine. */
-function hostFolder() {
-  process.report.excludeNetwork = true;
-  const glibc = process.report.getReport().header.glibcVersionRuntime;
-  const libc = process.platform === 'linux' ? (glibc === undefined ? 'musl' : 'glibc') : undefined;
-  const fits = ({ os, cpu, libc: wanted }) =>
-    os.includes(process.platform) && cpu.includes(process.arch) && (wanted === undefined || wanted.includes(libc));
-  const found = readdirSync(path.join(root, 'npm')).find((name) =>
-    fits(readJson(path.join(root, 'npm', name, 'package.json'))),
-  );
-  if (found === undefined) throw new Error(`no platform package is for ${process.platform}-${process.arch}`);
-  return found;
-}
-
 /**
- * Packs the main package and all platform packages, after the release's own step that writes optionalDependencies. The addon in the
- * host's package is the built one; those of the others are stubs.
+ * Packs the main package and all platform packages, after the release's own step that writes optionalDependencies. The
+ * host's package has the addon and the notices that were built; those of the others are stubs.
  */
 export async function packOurs(temp, options) {
-  const host = hostFolder();
+  const host = PLATFORMS[hostTarget()]?.folder;
+  if (host === undefined) throw new Error(`no platform package is for ${process.platform}-${process.arch}`);
   const addon = path.join(root, `arrow-quant.${host}.node`);
-  for (const file of [addon, path.join(root, 'dist/index.js')])
+  const notices = path.join(root, `arrow-quant.${host}.notices.txt`);
+  for (const file of [addon, notices, path.join(root, 'dist/index.js')])
     if (!existsSync(file)) throw new Error(`${path.relative(root, file)} is missing: run \`npm run build\` first`);
 
   const [first] = await pack([root], path.join(temp, 'first'), options);
@@ -52,11 +41,13 @@ export async function packOurs(temp, options) {
   cpSync(path.join(root, 'npm'), path.join(staged, 'npm'), { recursive: true });
   const folders = readdirSync(path.join(staged, 'npm')).map((name) => path.join(staged, 'npm', name));
   const binaryOf = (folder) => path.join(folder, `arrow-quant.${path.basename(folder)}.node`);
-  for (const folder of folders) writeFileSync(binaryOf(folder), 'a stub');
+  for (const folder of folders)
+    for (const file of [binaryOf(folder), path.join(folder, NOTICES)]) writeFileSync(file, 'a stub');
   const cli = path.join(root, 'node_modules/@napi-rs/cli/dist/cli.js');
   const prepare = ['pre-publish', '-t', 'npm', '--npm-dir', 'npm', '--no-gh-release', '--skip-optional-publish'];
   succeeded(await node([cli, ...prepare], { ...options, cwd: staged }));
   cpSync(addon, binaryOf(path.join(staged, 'npm', host)));
+  cpSync(notices, path.join(staged, 'npm', host, NOTICES));
 
   const [main, ...platforms] = await pack([staged, ...folders], path.join(temp, 'ours'), options);
   const platform = platforms.find(({ name }) => name.endsWith(`-${host}`));

@@ -16,6 +16,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,6 +24,7 @@ import path from 'node:path';
 import { fillCache, packOurs } from './install-packages.mjs';
 import { Checks, cleanEnvironment, ensure, execute, node, npm, npx, succeeded } from './install-run.mjs';
 import { COMMONJS, COMPILERS, OPEN, quickStart, TYPESCRIPT, WITHOUT_ADDON } from './install-scripts.mjs';
+import { NOTICES } from './platforms.mjs';
 
 /** What a user downloads may weigh, in bytes. */
 const MAX_MAIN_PACKED = 300_000;
@@ -230,10 +232,9 @@ async function sizes(checks, { main, platform, addonBytes }) {
       /\.(node|map|tsbuildinfo)$|(?<!\.d)\.ts$|^(?!dist\/).*\//.test(file),
     );
     ensure(foreign.length === 0, `the main package has ${foreign.map(({ path: file }) => file).join(', ')}`);
-    ensure(
-      platform.files.filter(({ path: file }) => !/^(README\.md|package\.json)$/.test(file)).length === 1,
-      'more than the addon',
-    );
+    const held = platform.files.map(({ path: file }) => file).sort();
+    const wanted = ['README.md', 'package.json', NOTICES, platform.manifest.main].sort();
+    ensure(held.join() === wanted.join(), `the platform package has ${held.join(', ')}`);
     const optional = Object.keys(main.manifest.optionalDependencies ?? {});
     return `${optional.length} optional dependencies`;
   });
@@ -248,6 +249,25 @@ async function bun(checks, folder, options) {
     writeFileSync(path.join(folder, 'bun.mjs'), quickStart('./models/digits-dit', './out bun'));
     const { stdout } = succeeded(await execute('bun', ['bun.mjs'], at));
     ensure(/times smaller, mean cosine 0\.9/.test(stdout), stdout);
+  });
+}
+
+/** Whether a bundle with the package inside runs away from node_modules, with nothing but the addon beside it. */
+async function bundle(checks, folder, platform, temp, options) {
+  const rolldown = path.join(root, 'node_modules/rolldown/bin/cli.mjs');
+  if (!existsSync(rolldown)) return checks.leftOut('a bundle', 'vitest brought no Rolldown');
+  await checks.check("a bundle by Rolldown, with the addon beside it: the README's first script", async () => {
+    const at = path.join(temp, 'bundled');
+    mkdirSync(at);
+    writeFileSync(path.join(folder, 'bundle.mjs'), quickStart('./digits-dit', './out'));
+    const flags = ['--platform', 'node', '--no-codeSplitting', '--file', path.join(at, 'bundle.mjs')];
+    succeeded(await node([rolldown, 'bundle.mjs', ...flags], { ...options, cwd: folder }));
+    const { main: addon } = platform.manifest;
+    cpSync(path.join(folder, 'node_modules', platform.name, addon), path.join(at, addon));
+    cpSync(path.join(root, 'examples/digits-dit'), path.join(at, 'digits-dit'), { recursive: true });
+    const { stdout } = succeeded(await node(['bundle.mjs'], { ...options, cwd: at }));
+    ensure(/times smaller, mean cosine 0\.9/.test(stdout), stdout);
+    return MB(statSync(path.join(at, 'bundle.mjs')).size);
   });
 }
 
@@ -272,11 +292,18 @@ async function main(checks, temp) {
     return `${seconds(installing)}, ${Object.keys(entries).length} packages, ${MB(bytesIn(modules))}`;
   });
   if (installing === 0) return;
+  await checks.check('the platform package holds the licences of what its addon links', () => {
+    const text = readFileSync(path.join(folder, 'node_modules', ours.platform.name, NOTICES), 'utf8');
+    for (const part of [/^napi \d/m, /^arrow-array \d/m, /^zstd-sys \d/m, /Apache License/, /BSD License/])
+      ensure(part.test(text), `${NOTICES} lacks ${part}`);
+    return `${kB(Buffer.byteLength(text))}`;
+  });
   const { quantizing, opening } = await use(checks, 'installed', folder, options);
   console.log(
     `      from npm install to an opened model: ${seconds(installing + quantizing + opening)} ` +
       `(install ${seconds(installing)}, quantize ${seconds(quantizing)}, open ${seconds(opening)})`,
   );
+  await bundle(checks, folder, ours.platform, temp, options);
   await bun(checks, folder, options);
   succeeded(await npm(['install', '--save-dev', '@types/node'], { ...options, cwd: folder }));
   await typescript(checks, folder, options);

@@ -2,18 +2,9 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { NOTICES, PLATFORMS } from './platforms.mjs';
 
 const read = (path) => JSON.parse(readFileSync(fileURLToPath(new URL(`../${path}`, import.meta.url)), 'utf8'));
-
-const PLATFORMS = {
-  'x86_64-unknown-linux-gnu': { folder: 'linux-x64-gnu', os: 'linux', cpu: 'x64', libc: 'glibc' },
-  'aarch64-unknown-linux-gnu': { folder: 'linux-arm64-gnu', os: 'linux', cpu: 'arm64', libc: 'glibc' },
-  'x86_64-unknown-linux-musl': { folder: 'linux-x64-musl', os: 'linux', cpu: 'x64', libc: 'musl' },
-  'aarch64-unknown-linux-musl': { folder: 'linux-arm64-musl', os: 'linux', cpu: 'arm64', libc: 'musl' },
-  'x86_64-apple-darwin': { folder: 'darwin-x64', os: 'darwin', cpu: 'x64' },
-  'aarch64-apple-darwin': { folder: 'darwin-arm64', os: 'darwin', cpu: 'arm64' },
-  'x86_64-pc-windows-msvc': { folder: 'win32-x64-msvc', os: 'win32', cpu: 'x64' },
-};
 
 const problems = [];
 const same = (what, found, wanted) => {
@@ -36,7 +27,7 @@ for (const target of root.napi.targets) {
   same(`${folder} name`, own.name, `${root.napi.packageName}-${folder}`);
   for (const key of ['version', 'license', 'engines']) same(`${folder} ${key}`, own[key], root[key]);
   same(`${folder} platform`, [own.os, own.cpu, own.libc], [[os], [cpu], libc && [libc]]);
-  same(`${folder} file`, [own.main, own.files], [file, [file]]);
+  same(`${folder} file`, [own.main, own.files], [file, [file, NOTICES]]);
 }
 same('npm/', readdirSync(fileURLToPath(new URL('../npm', import.meta.url))).sort(), folders.sort());
 for (const problem of problems) console.log(problem);

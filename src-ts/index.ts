@@ -22,6 +22,7 @@ export type { CheckStatus, DeviceStatus, Status, StatusCheck } from './diagnose/
 export * from './errors.js';
 export type { DiagnosticEvent, DiagnosticEventName, DiagnosticEvents } from './events.js';
 export { type ExportModelOptions, exportModel } from './export-model.js';
+export { version } from './generated/version.js';
 export { type InspectOptions, inspect } from './inspect.js';
 export { type InspectCalibrationOptions, inspectCalibration } from './inspect-calibration.js';
 export { setLogLevel } from './log-level.js';
@@ -54,4 +55,3 @@ export {
 } from './quantize-many.js';
 export type * from './results.js';
 export { type ValidateQualityOptions, validateQuality } from './validate-quality.js';
-export { version } from './version.js';

@@ -6,7 +6,7 @@ import { flattenCauses } from './errors/causes.js';
 import type { ArrowQuantError } from './errors/classes.js';
 import { type CallInfo, createError } from './errors/create.js';
 import { displayName } from './errors/text.js';
-import { version } from './version.js';
+import { version } from './generated/version.js';
 
 /** A handle on one job. It holds no JavaScript value but the progress function, and keeps the event loop alive. */
 export interface NativeJob {
@@ -40,8 +40,6 @@ export interface NativeModule {
   setLogLevel(level: string): string;
 }
 
-// A variable keeps the compiler from asking for the generated file, which a fresh clone does not have yet.
-const ADDON = '../index.js';
 let loaded: NativeModule | undefined;
 
 /**
@@ -52,7 +50,8 @@ let loaded: NativeModule | undefined;
  */
 export async function loadNative(
   call: CallInfo,
-  importAddon: () => Promise<unknown> = () => import(new URL(ADDON, import.meta.url).href),
+  // A literal, which bundlers can follow.
+  importAddon: () => Promise<unknown> = () => import('../index.js'),
 ): Promise<NativeModule> {
   if (loaded !== undefined) return loaded;
   let addon: unknown;

@@ -14,6 +14,7 @@ export const NOT_RUN: readonly (readonly [begins: string, why: string])[] = [
   ],
   ['llama-diffusion-cli', 'of llama.cpp'],
   ['sd-cli', 'of stable-diffusion.cpp'],
+  ['esbuild', 'another program; npm run test:install bundles with Rolldown'],
   ['duckdb', 'another program; interop/parquet_files.py asks DuckDB the same'],
   [
     'source <(arrow-quant completion',

@@ -1,6 +1,7 @@
 /** A stand-in for the addon. Tests set what a job does and see what it was asked. */
+
+import { version } from '../../src-ts/generated/version.js';
 import type { NativeJob, NativeModule, NativeRows, NativeTensor } from '../../src-ts/native.js';
-import { version } from '../../src-ts/version.js';
 
 export interface StubJob {
   readonly request: Record<string, unknown>;

@@ -5,6 +5,8 @@ import { Throughput } from './throughput.js';
 
 const DRAW_EVERY_MS = 80;
 const TICK_MS = 500;
+/** How long a width must last before lines are drawn for it. */
+const SETTLE_MS = 400;
 /** What terminals had before they told their size; some say that they have no columns at all. */
 const USUAL_COLUMNS = 80;
 
@@ -43,6 +45,7 @@ export class LiveView {
   #event: ProgressEvent | undefined;
   #eventAt = 0;
   #drawnAt = Number.NEGATIVE_INFINITY;
+  #resizedAt = Number.NEGATIVE_INFINITY;
   #isDrawn = false;
   #interrupted = false;
   #timer: NodeJS.Timeout | undefined;
@@ -95,7 +98,15 @@ export class LiveView {
     this.#clear();
   }
 
-  readonly #onResize = (): void => this.#draw();
+  /**
+   * A window that is dragged gets narrower in many steps, and each breaks full lines into more rows, which push those above out of the
+   * screen; tmux does so even where rows are free below. What is pushed out nothing can erase: with lines drawn at every step that would
+   * soon be lines of ours. So they go at the first step, and come back when the width has settled.
+   */
+  readonly #onResize = (): void => {
+    this.#clear();
+    this.#resizedAt = this.#own.now();
+  };
 
   #onInterrupt(): void {
     this.#interrupted = true;
@@ -112,6 +123,7 @@ export class LiveView {
     const event = this.#event;
     if (event === undefined) return;
     const now = this.#own.now();
+    if (now - this.#resizedAt < SETTLE_MS) return;
     const { layersDone, layersTotal, layer, fraction, etaMs, retries } = event;
     const lines = progressLines(
       {

@@ -1,6 +1,6 @@
 /** The command line: the public functions, their options as flags, and an exit code for each kind of failure. */
 import { Command, CommanderError } from 'commander';
-import { version } from '../version.js';
+import { version } from '../generated/version.js';
 import { addCalibrate } from './calibrate-command.js';
 import { addCompare } from './compare-command.js';
 import { addCompletion } from './completion-command.js';

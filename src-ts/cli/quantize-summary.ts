@@ -1,23 +1,11 @@
 /** What `arrow-quant quantize` tells at its end. */
 import type { LayerResult, QuantizationResult, SkippedTensor, TargetResult } from '../results.js';
+import { openWords } from '../what-opens.js';
 import { dimHeader, type Line } from './output.js';
 import { count, megabytes, renderFacts, renderTable } from './table.js';
 
 const SHOWN_STEPS = 4;
 const SHOWN_WORST = 3;
-
-/** What opens each layout; the details are in README.md. */
-const OPENS: Readonly<Record<QuantizationResult['layout'], readonly [images: string, text: string]>> = {
-  sdnq: ['diffusers (pip install sdnq)', 'transformers, after "import sdnq"'],
-  'compressed-tensors': [
-    'transformers (pip install compressed-tensors)',
-    'transformers (pip install compressed-tensors)',
-  ],
-  gguf: ['diffusers (from_single_file), ComfyUI-GGUF, stable-diffusion.cpp', 'llama.cpp'],
-  comfyui: ['ComfyUI, without a custom node', 'ComfyUI, without a custom node'],
-  parquet: ['DuckDB, pyarrow; "arrow-quant export" makes a model of it', 'DuckDB, pyarrow'],
-  plain: ['what opens the original', 'what opens the original'],
-};
 
 type OneLayout = Omit<QuantizationResult, 'outputs' | 'callbackErrors'>;
 
@@ -172,7 +160,7 @@ function nextSteps(result: QuantizationResult, modelPath: string): [string, stri
   const isText = result.modality === 'text' || result.modality === 'code';
   const opened = (result.outputs ?? [result]).map((output): [string, string] => [
     'open',
-    `${output.quantizedPath} with ${OPENS[output.layout][isText ? 1 : 0]}`,
+    `${output.quantizedPath} with ${openWords(output.layout, isText)}`,
   ]);
   return [
     ...opened,

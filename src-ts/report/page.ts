@@ -1,9 +1,9 @@
 /** The page as a whole: one file, nothing from the network, and a policy that would refuse it. */
 import { createHash } from 'node:crypto';
+import type { OpenLines } from '../what-opens.js';
 import { BEHAVIOUR } from './behaviour.js';
 import type { Drawing } from './charts/draw.js';
 import { embeddedJson, htmlText } from './html.js';
-import type { OpenLines } from './open-lines.js';
 import type { ReportData } from './report-data.js';
 import { breakdown } from './sections/breakdown.js';
 import { config, opening } from './sections/config.js';

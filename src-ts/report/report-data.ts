@@ -3,8 +3,8 @@
  * paths, and no warnings about how the run went.
  */
 import type { BitWidth } from '../config/options.js';
+import { version } from '../generated/version.js';
 import type { QuantizationResult, ReportWarning, SkippedTensor, TargetResult } from '../results.js';
-import { version } from '../version.js';
 import { type LayerPlace, placeOf } from './blocks.js';
 import { componentsOf, type ReportedComponent, type ReportedRole, rolesOf } from './groups.js';
 import type { LayerHistogram } from './histograms.js';

@@ -97,28 +97,50 @@ pre code { font-size: 1em; overflow-wrap: normal; }
   .figures div { padding: .4rem .6rem; }
   .figures dd:first-of-type { font-size: 1.05rem; }
 }
+@page {
+  margin: 14mm 10mm;
+  @bottom-right { content: counter(page) " / " counter(pages); font: 7.5pt system-ui, sans-serif; color: #444444; }
+}
 @media print {
   :root {
-    color-scheme: light;
+    color-scheme: light; font-size: 9.5pt;
     --page: #ffffff; --card: #f4f5f7; --text: #000000; --soft: #444444; --edge: #bbbbbb; --link: #000000;
     --bar: #0b6bbf; --quiet: #9aa4af; --alert: #b83200; --good: #116329;
     --bits-2: #b83200; --bits-4: #0b6bbf; --bits-8: #00795c;
   }
-  body { max-width: none; padding: 0; font-size: 10pt; }
-  nav, .controls, .skip { display: none; }
+  /* A page's width is no whole number of pixels: without room at its edge borders are cut there. */
+  body { max-width: none; padding: 0 1px; }
+  nav, .controls, .skip, .screen { display: none; }
+  a { text-decoration: none; }
+  h2 { margin-top: 1.2rem; }
+  h3 { margin-top: .8rem; }
+  figure { margin: .5rem 0; }
+  .figures { grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .4rem; }
+  .figures div { padding: .4rem .6rem; }
   .scroll, .tall, #layer-table { overflow: visible; max-height: none; border: 0; }
   .plot, .map .plot, .wide .plot { max-width: 100%; min-width: 0; }
-  #layer-table thead th, .tall thead th { position: static; }
-  #layer-table thead th, #layer-table thead button, #layer-table td { white-space: normal; }
-  #layer-table thead button { padding: .2rem; }
-  #layer-table th, #layer-table td { padding-inline: .2rem; }
-  #layer-table thead button::after { content: ""; }
-  thead { display: table-header-group; }
+  .maps { gap: 0 1rem; }
+  .map .plot { zoom: .85; }
   table, table.broad, table.small { font-size: 7.5pt; min-width: 100%; }
-  figcaption { font-size: 9pt; }
-  .name { min-width: 0; }
-  tr, figure, .figures div, pre { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
+  thead { display: table-header-group; }
+  #layer-table table { font-size: 7pt; line-height: 1.3; }
+  #layer-table code { font-size: .88em; }
+  #layer-table thead th, .tall thead th { position: static; }
+  #layer-table thead th, #layer-table thead button, #layer-table td:last-child, #layer-table td:nth-last-child(2) { white-space: normal; }
+  #layer-table thead th { padding: .2rem; }
+  #layer-table td:nth-last-child(2) { min-width: 4.4rem; }
+  /* A button would be left out where a page repeats the head. */
+  #layer-table thead button { display: contents; }
+  #layer-table thead button::after { content: none; }
+  #layer-table th, #layer-table td { padding-inline: .2rem; }
+  .name { width: 100%; min-width: 9rem; }
+  summary { list-style: none; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   pre { white-space: pre-wrap; }
+  tr, p, li, figure, .pair, .figures div, pre { break-inside: avoid; }
+  h2, h3, caption, summary, thead, .keys, section > p:not(:last-child), .maps figure:first-of-type { break-after: avoid; }
+  /* No row alone at the end of a page, nor at the beginning of one. */
+  tbody tr:first-child:not(:last-child) { break-after: avoid; }
+  tbody tr:last-child, pre + p { break-before: avoid; }
 }
 `;

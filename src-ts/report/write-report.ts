@@ -1,9 +1,9 @@
 /** The report for people: a page in the output folder, beside what programs read. */
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { openLines } from '../what-opens.js';
 import { openDrawing } from './charts/draw.js';
 import type { LayerHistogram } from './histograms.js';
-import { openLines } from './open-lines.js';
 import { type OutputFolder, readOutputFolder, UNKNOWN_FOLDER } from './output-folder.js';
 import { pageOf } from './page.js';
 import { type ReportedResult, reportData } from './report-data.js';

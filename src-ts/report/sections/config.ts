@@ -1,6 +1,7 @@
 /** How to open the output, and the options that held. */
+
+import type { OpenLines } from '../../what-opens.js';
 import { code, htmlName, htmlText, section, table } from '../html.js';
-import type { OpenLines } from '../open-lines.js';
 import type { ReportData } from '../report-data.js';
 
 export function opening(blocks: readonly OpenLines[]): string {

@@ -52,7 +52,7 @@ export function layerTable({ layers }: ReportData): string {
     'SQNR is that of the weights; that of outputs is of the worst time group.</p>' +
     controls(layers) +
     '<div id="layer-table" class="scroll" role="region" aria-label="Table of layers" tabindex="0">' +
-    `<table><caption>${plural(layers.length, 'layer')}, in the order of the file; a click on a title sorts</caption>` +
+    `<table><caption>${plural(layers.length, 'layer')}, in the order of the file<span class="screen">; a click on a title sorts</span></caption>` +
     `<thead><tr>${head.join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div></section>`
   );
 }

@@ -1,6 +1,16 @@
-/** How to open the output: the lines of README's section "What opens the output", with the names of this one. */
-import type { OutputFolder } from './output-folder.js';
-import type { ReportedResult } from './report-data.js';
+/**
+ * What opens each layout: in few words for the terminal, and for the report the lines of README's section "What opens the output" with
+ * the names of this one.
+ */
+import type { OutputFolder } from './report/output-folder.js';
+import type { ReportedResult } from './report/report-data.js';
+
+type WrittenLayout = ReportedResult['layout'];
+
+interface Opener {
+  readonly words: { readonly images: string; readonly text: string };
+  readonly lines: (about: About) => OpenLines[];
+}
 
 /** A block of lines, with what has to be known about it. */
 export interface OpenLines {
@@ -16,24 +26,47 @@ const PATH = /^(?!-)[\w.-]{1,200}(?:\/[\w.-]{1,200}){0,8}$/;
 const FOLDER = 'folder = "."  # the output folder, which holds arrow-quant/';
 const HALF = 'Scales of 8-bit layers are F16: load in float32 or float16, since bfloat16 rounds them.';
 
+const OPENERS: Readonly<Record<WrittenLayout, Opener>> = {
+  sdnq: {
+    words: { images: 'diffusers (pip install sdnq)', text: 'transformers, after "import sdnq"' },
+    lines: (about) =>
+      about.text ? [transformers(about, 'sdnq')] : [diffusers(about, 'pip install torch diffusers transformers sdnq')],
+  },
+  'compressed-tensors': {
+    words: sameWords('transformers (pip install compressed-tensors)'),
+    lines: (about) => [transformers(about, 'compressed-tensors')],
+  },
+  gguf: {
+    words: { images: 'diffusers (from_single_file), ComfyUI-GGUF, stable-diffusion.cpp', text: 'llama.cpp' },
+    lines: gguf,
+  },
+  comfyui: {
+    words: sameWords('ComfyUI, without a custom node'),
+    lines: (about) => [comfyui(about)],
+  },
+  parquet: {
+    words: { images: 'DuckDB, pyarrow; "arrow-quant export" makes a model of it', text: 'DuckDB, pyarrow' },
+    lines: parquet,
+  },
+  plain: {
+    words: sameWords('what opens the original'),
+    lines: (about) =>
+      about.text ? [transformers(about, null)] : [diffusers(about, 'pip install torch diffusers transformers')],
+  },
+};
+
+function sameWords(words: string): Opener['words'] {
+  return { images: words, text: words };
+}
+
+/** Names only; the details are in README.md. */
+export function openWords(layout: WrittenLayout, isText: boolean): string {
+  const { images, text } = OPENERS[layout].words;
+  return isText ? text : images;
+}
+
 export function openLines(result: ReportedResult, folder: OutputFolder): OpenLines[] {
-  const about = new About(result, folder);
-  switch (result.layout) {
-    case 'sdnq':
-      return about.text
-        ? [transformers(about, 'sdnq')]
-        : [diffusers(about, 'pip install torch diffusers transformers sdnq')];
-    case 'compressed-tensors':
-      return [transformers(about, 'compressed-tensors')];
-    case 'gguf':
-      return gguf(about);
-    case 'comfyui':
-      return [comfyui(about)];
-    case 'parquet':
-      return parquet(about);
-    case 'plain':
-      return about.text ? [transformers(about, null)] : [diffusers(about, 'pip install torch diffusers transformers')];
-  }
+  return OPENERS[result.layout].lines(new About(result, folder));
 }
 
 /** What the lines are filled with. */
