@@ -111,7 +111,7 @@ try {
 
 Written by \`npm run bench:docs\`; the tables are what the benchmarks printed in one run. Machines differ, ratios hold.
 
-${cpus()[0].model.trim()}, ${availableParallelism()} cores.
+${cpus()[0].model.trim()}, ${availableParallelism()} cores. GPUs were not measured (gpu.md says how).
 
 ## Kernels
 

@@ -7,6 +7,13 @@ export const NOT_RUN: readonly (readonly [begins: string, why: string])[] = [
   ['npm run build', 'builds the addon: without it no test runs'],
   ['npm run demo', 'builds first; __test__/examples.test.ts runs examples/demo.mjs'],
   ['npm test', 'this is it'],
+  [
+    'npx arrow-quant quantize ./FLUX.1-dev --bit-width 4 --device cuda',
+    'needs a GPU; __test__/cuda.test.ts has a driver without one',
+  ],
+  ['cargo build --release -p aq-cuda', 'builds; crates/cuda/tests/simulated.rs runs the same program'],
+  ['./aq-cuda-check', 'needs a GPU; crates/cuda/tests/simulated.rs runs it without'],
+  ['compute-sanitizer', "NVIDIA's, for a GPU"],
   ['python convert_hf_to_gguf.py', "llama.cpp's converter: needs llama.cpp and the model"],
   [
     'python tools/capture_calibration.py',
