@@ -54,7 +54,8 @@ typedef unsigned char u8;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-extern __shared__ float shared_tile[];
+// Aligned for doubles, too.
+extern __shared__ __align__(16) float shared_tile[];
 
 #define KERNEL extern "C" __global__ void
 #define DEVICE __device__ __forceinline__

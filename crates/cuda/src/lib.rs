@@ -11,5 +11,5 @@ mod probe;
 mod status;
 
 pub use device::{Device, Encoded, Lane, Rows};
-pub use probe::{Listed, Unavailable, list, open, present};
+pub use probe::{Unavailable, list, open, present};
 pub use status::{Failure, Kind};

@@ -53,21 +53,9 @@ impl From<Failure> for Unavailable {
     }
 }
 
-/// A device as it is listed: nothing is allocated on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// The card's name.
-    pub name: String,
-    /// Bytes of its memory.
-    pub memory: u64,
-}
-
-/// The devices of this machine, each with its name or why it cannot be used.
-pub fn list() -> Result<Vec<Result<Listed, Unavailable>>, Unavailable> {
-    let one = |ordinal: u32| {
-        let context = context(ordinal)?;
-        Ok(Listed { name: context.name().map_err(during("open"))?, memory: context.total_mem().map_err(during("open"))? as u64 })
-    };
+/// The devices of this machine, each with its name or why it cannot be used. Nothing is allocated on them.
+pub fn list() -> Result<Vec<Result<String, Unavailable>>, Unavailable> {
+    let one = |ordinal: u32| Ok(context(ordinal)?.name().map_err(during("open"))?);
     guarded("open", || Ok((0..count()?).map(one).collect()))
 }
 

@@ -27,7 +27,7 @@ pub fn present() -> Result<(), Unavailable> {
 /// The names of all GPUs, or why one is not used; nothing is allocated.
 pub fn list() -> Result<Vec<Result<String, Unavailable>>, Unavailable> {
     let found = aq_cuda::list()?;
-    Ok(found.into_iter().map(|found| Ok(found?.name)).collect())
+    Ok(found.into_iter().map(|name| Ok(name?)).collect())
 }
 
 impl Backend for Cuda {
