@@ -1,11 +1,16 @@
 /** What must hold for every input, tried with random and hostile ones. */
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { stringify } from 'yaml';
 import { palette } from '../src-ts/cli/colour.js';
 import { renderError } from '../src-ts/cli/render-error.js';
 import * as aq from '../src-ts/index.js';
 import { ACTS, actingName, hostileObject, hostileValue, LONG, NUM_RUNS } from './helpers/hostile.js';
+import { expectRefusal } from './helpers/refusal.js';
 import { sampleError } from './helpers/sample-error.js';
+import { tempDir } from './helpers/temp.js';
 
 const OPTIONS = [...Object.keys(new aq.DiffusionQuantConfig()), 'bit_width', '__proto__'];
 /** The key under which a configuration of any copy of the package carries its entries. */
@@ -21,20 +26,6 @@ const CLASSES = {
   ShapeMismatchError: aq.ShapeMismatchError,
   AbortError: aq.AbortError,
 } as const;
-
-/** Only a ConfigurationError that is fit to be shown; anything else thrown fails the test. */
-function expectRefusal(error: unknown): void {
-  expect(error).toBeInstanceOf(aq.ConfigurationError);
-  const { message, issues, hint } = error as aq.ConfigurationError;
-  expect(message.length).toBeLessThanOrEqual(2000);
-  expect(message).not.toMatch(ACTS);
-  expect(message).toContain(`Hint: ${hint}`);
-  expect(issues.length).toBeGreaterThan(0);
-  expect(issues.length).toBeLessThanOrEqual(50);
-  for (const issue of issues) expect(Object.values(issue).join()).not.toMatch(ACTS);
-  const json = JSON.stringify(error);
-  expect(JSON.stringify(aq.errorFromJSON(json))).toBe(json);
-}
 
 /** Runs a call that may succeed or refuse. */
 function tryCall(call: () => unknown): void {
@@ -86,6 +77,91 @@ describe('options', () => {
             (reason: unknown) => reason,
           );
           if (error !== undefined) expect(error).toBeInstanceOf(aq.ArrowQuantError);
+        }
+      }),
+      { numRuns: NUM_RUNS },
+    );
+  });
+});
+
+describe('a configuration comes back', () => {
+  const oneOf = <T>(...values: T[]) => fc.constantFrom(...values);
+  const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }).filter((text) => !/[\0\p{Cs}]/u.test(text));
+  const flag = fc.boolean();
+  /** Values that every option accepts, for all options. */
+  const options = fc.record<aq.DiffusionQuantOptions>(
+    {
+      bitWidth: oneOf(2, 4, 8),
+      groupSize: oneOf(32, 64, 128, 256),
+      numTimeGroups: fc.integer({ min: 1, max: 100 }),
+      minAccuracy: fc.double({ min: 0, max: 1, noNaN: true }),
+      modality: oneOf('text', 'code', 'image', 'audio', 'video'),
+      deploymentProfile: oneOf('edge', 'local', 'cloud'),
+      calibration: oneOf(path.resolve('/c/rows.safetensors'), path.resolve('/c/rows: 1.parquet')),
+      calibrationSamples: fc.integer({ min: 1, max: 1_000_000 }),
+      enableTimeAware: flag,
+      enableSpatial: flag,
+      symmetric: flag,
+      failFast: flag,
+      overwrite: fc.constant(false),
+      method: oneOf('auto', 'rtn', 'mse', 'gptq'),
+      layout: oneOf('auto', 'sdnq', 'gguf', 'plain'),
+      ggufNames: oneOf('auto', 'diffusers', 'original'),
+      ggufType: oneOf('Q8_0', 'Q4_K_M'),
+      plainDtype: oneOf('source', 'f32', 'f16', 'bf16'),
+      protectBlocks: oneOf('auto', 'none'),
+      partition: oneOf('1/1', '2/7', '65536/65536'),
+      components: fc.array(name, { maxLength: 3 }),
+      layerBitWidths: fc.dictionary(
+        name.filter((key) => !['__proto__', 'constructor', 'prototype'].includes(key)),
+        oneOf(2, 4, 8, 16),
+      ),
+      skipLayers: fc.array(name, { maxLength: 5 }),
+      enableMixedPrecision: flag,
+      targetModelSizeMb: fc.double({ min: 1e-300, max: 1e300, noNaN: true }),
+      nonFinite: oneOf('error', 'keep'),
+      resume: flag,
+      maxMemoryLimitMb: fc.integer({ min: 16, max: 16_777_216 }),
+      device: oneOf('auto', 'cpu', 'cuda', 'cuda:7'),
+      deviceFallback: flag,
+      ioRetries: fc.integer({ min: 0, max: 10 }),
+      timeoutMs: fc.integer({ min: 1, max: 2 ** 31 - 1 }),
+      stallTimeoutMs: oneOf(0, 1000, 2 ** 31 - 1),
+      logLevel: oneOf('off', 'trace'),
+      numThreads: fc.integer({ min: 0, max: 1024 }),
+    },
+    { requiredKeys: [] },
+  );
+
+  test('every option is among them', () => {
+    fc.assert(
+      fc.property(options, (given) => {
+        for (const key of Object.keys(given)) expect(OPTIONS).toContain(key);
+      }),
+    );
+    const all = new Set(fc.sample(options, { seed: 1, numRuns: 200 }).flatMap((given) => Object.keys(given)));
+    expect([...all].sort()).toEqual(Object.keys(new aq.DiffusionQuantConfig()).sort());
+  });
+  test('from the options, and from its own JSON', LONG, () => {
+    fc.assert(
+      fc.property(options, (given) => {
+        const config = new aq.DiffusionQuantConfig(given);
+        expect(config.given).toEqual(given);
+        const json = JSON.stringify(config);
+        expect(JSON.stringify(new aq.DiffusionQuantConfig(JSON.parse(json)))).toBe(json);
+      }),
+      { numRuns: NUM_RUNS },
+    );
+  });
+  test('from a file, in YAML and in JSON', LONG, () => {
+    const file = path.join(tempDir(), 'quant.yaml');
+    fc.assert(
+      fc.property(options, (given) => {
+        for (const text of [stringify(given), JSON.stringify(given)]) {
+          writeFileSync(file, text);
+          const config = aq.DiffusionQuantConfig.fromYaml(file);
+          expect(config.given).toEqual(given);
+          expect(JSON.stringify(config)).toBe(JSON.stringify(new aq.DiffusionQuantConfig(given)));
         }
       }),
       { numRuns: NUM_RUNS },

@@ -1,11 +1,16 @@
 /** Options from a YAML file. Every problem tells the line and column it was found at. */
-import { readFileSync } from 'node:fs';
+import { Buffer, isUtf8 } from 'node:buffer';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
+import { displayName } from '../errors/text.js';
 import { checkOptions, type Entry } from './entries.js';
 import type { IssueList } from './issues.js';
 import type { OptionName } from './option-table.js';
 import { Place } from './place.js';
+import { findExcess } from './yaml-bounds.js';
 
+/** Thousands of layers by name. */
+const MOST_BYTES = 256 * 1024;
 const REFUSED = new Set(['__proto__', 'constructor', 'prototype']);
 
 /**
@@ -15,9 +20,9 @@ const REFUSED = new Set(['__proto__', 'constructor', 'prototype']);
  */
 export function readYamlFile(path: string, issues: IssueList): Map<OptionName, Entry> {
   const file = new Place(issues, path, 'file');
-  let text: string;
+  let bytes: Buffer;
   try {
-    text = readFileSync(path, 'utf8');
+    bytes = readSome(path, MOST_BYTES + 1);
   } catch (cause) {
     file.refuse('a readable YAML file', undefined, {
       received: errnoOf(cause),
@@ -26,20 +31,47 @@ export function readYamlFile(path: string, issues: IssueList): Map<OptionName, E
     });
     return new Map();
   }
-  return parseYaml(text, path, issues);
+  const refuse = (expected: string, received: string) =>
+    file.refuse(expected, undefined, { received, hint: "Write options as 'bitWidth: 4', one a line, in UTF-8." });
+  if (bytes.length > MOST_BYTES) refuse(`a YAML file of at most ${MOST_BYTES} bytes`, 'more');
+  else if (!isUtf8(bytes)) refuse('a YAML file in UTF-8', 'other bytes');
+  else return parseYaml(bytes.toString(), path, issues);
+  return new Map();
+}
+
+/** The beginning of a file, which may be a device without an end. */
+function readSome(path: string, most: number): Buffer {
+  const bytes = Buffer.alloc(most);
+  const file = openSync(path, 'r');
+  try {
+    let length = 0;
+    for (let read = -1; read !== 0 && length < most; length += read) {
+      read = readSync(file, bytes, length, most - length, null);
+    }
+    return bytes.subarray(0, length);
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Parses and checks the text of an option file; `path` is used in messages only. */
 function parseYaml(text: string, path: string, issues: IssueList): Map<OptionName, Entry> {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const excess = findExcess(text, lines);
   const at = (offset: number | undefined) => {
     const { line, col } = lines.linePos(offset ?? 0);
     return `${path}:${line}:${col}`;
   };
+  if (excess !== undefined) {
+    const hint = 'Give layers by globs instead of one by one.';
+    new Place(issues, at(excess.offset), 'file').refuse(excess.expected, undefined, { received: 'more', hint });
+    return new Map();
+  }
+  // A key that is a list or a record would be written out as text, at every level again.
+  const document = parseDocument(text, { prettyErrors: false, stringKeys: true });
   for (const error of document.errors) {
     new Place(issues, at(error.pos[0]), 'file').refuse('valid YAML', undefined, {
-      received: error.message,
+      received: displayName(error.message),
       hint: 'Correct the YAML there.',
       cause: error,
     });

@@ -103,6 +103,10 @@ fn encode(spec: &LayerSpec, data: &[f32], tuning: Tuning) -> Encoded {
     for i in 0..g.out {
         let (r, s) = (i * g.row()..(i + 1) * g.row(), i * n..(i + 1) * n);
         codec.decode(&e.codes[r.clone()], &e.scales[s.clone()], &e.zeros[s], &mut decoded);
+        // Next to the largest f32 a finite scale, rounded up to its stored type, can lead past it.
+        if let (None, Some(at)) = (e.flags.overflow, first_non_finite(&decoded)) {
+            e.flags.overflow = Some(at / g.taps / g.group * g.taps + at % g.taps);
+        }
         let sums = RowSums::of(&data[r], &decoded);
         e.sums.add(&sums);
         e.worst = e.worst.min(sums.cosine());
@@ -138,4 +142,23 @@ fn non_finite(name: &str, data: &[f32], shape: &[usize]) -> QuantError {
     let count = data.iter().filter(|v| !v.is_finite()).count() as u64;
     let index = crate::job::unravel(first as u64, shape);
     QuantError::NonFiniteWeights { path: PathBuf::from(name), tensor: name.into(), index, value: data[first], count }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::WorkFailure;
+    use serde_json::json;
+
+    #[test]
+    fn values_past_the_largest_float_are_refused() {
+        // Two groups; in the second bf16 rounds the scale up.
+        let w: Vec<f32> = (0..128).map(|i| if i < 64 { i as f32 } else { f32::MAX / 63.0 * (i - 64) as f32 }).collect();
+        for bits in [2, 4] {
+            let config = GivenConfig::from_value(json!({"bitWidth": bits, "groupSize": 64, "method": "rtn"})).unwrap();
+            let Err(error) = quantize_tensor("w", &w, &[1, 128], &config, Tuning::default()) else { panic!("{bits} bits were taken") };
+            let QuantError::QuantizationFailed { failure, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(failure, &WorkFailure::ScaleOverflow { group: 1, dtype: "BF16" });
+        }
+    }
 }

@@ -1,19 +1,17 @@
-//! Mutated files for every reader: `node scripts/example.mjs hostile [--inputs N] [--seconds S] [--seed N] [TARGET...]`.
+//! Mutated bytes for every target: `node scripts/example.mjs hostile [--inputs N] [--seconds S] [--seed N] [TARGET...]`.
 //!
-//! Each reader runs in a process of its own, so that one that is killed or aborts is told by name and its memory is its own. A reader fails by
+//! Each target runs in a process of its own, so that one that is killed or aborts is told by name and its memory is its own. A target fails by
 //! a panic that gets out, by more than 5 seconds for one file, by more than 300 MiB, or by its process dying; the file is kept in `hostile-failures`.
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a command that prints a table for developers")]
 
 use aq_hostile::mutate::mutated;
-use aq_hostile::{Bench, TARGETS, Target};
+use aq_hostile::{Bench, MOST_MIB, MOST_TIME, TARGETS, Target, peak_mib};
 use aq_testkit::SplitMix;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, exit};
 use std::time::{Duration, Instant};
 
-const LONGEST: Duration = Duration::from_secs(5);
-const MOST_MIB: u64 = 300;
 const FAILURES: &str = "hostile-failures";
 /// Tells the process that it is the one that reads.
 const ALONE: &str = "AQ_HOSTILE_TARGET";
@@ -60,7 +58,7 @@ fn main() {
     exit(i32::from(failed > 0));
 }
 
-/// Whether a reader came through.
+/// Whether a target came through.
 fn run(target: &Target, asked: &Asked) -> bool {
     // Panics that are caught inside are not worth a line each.
     std::panic::set_hook(Box::new(|_| ()));
@@ -78,7 +76,7 @@ fn run(target: &Target, asked: &Asked) -> bool {
         let took = at.elapsed();
         slowest = slowest.max(took);
         sound += u64::from(matches!(ended, Ok(true)));
-        if ended.is_err() || took > LONGEST {
+        if ended.is_err() || took > MOST_TIME {
             panics += u64::from(ended.is_err());
             std::fs::copy(&current, Path::new(FAILURES).join(format!("{}-{count}", target.name))).expect("the file can be copied");
         }
@@ -94,12 +92,5 @@ fn run(target: &Target, asked: &Asked) -> bool {
         slowest.as_secs_f64() * 1e3,
         peak.map_or("?".into(), |p| p.to_string())
     );
-    panics == 0 && slowest <= LONGEST && peak.is_none_or(|p| p <= MOST_MIB)
-}
-
-/// The most that this process has held, where the system tells.
-fn peak_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib >> 10)
+    panics == 0 && slowest <= MOST_TIME && peak.is_none_or(|p| p <= MOST_MIB)
 }

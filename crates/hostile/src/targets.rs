@@ -1,6 +1,6 @@
-//! The readers.
+//! The readers and the codecs.
 
-use crate::seeds;
+use crate::{codecs, seeds};
 use aq_engine::QuantError;
 use aq_engine::inspect::inspect;
 use aq_engine::job::{MergeRequest, merge};
@@ -11,43 +11,44 @@ use aq_testkit::SafetensorsFile;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A reader of files.
+/// What is run on bytes from anywhere.
 pub struct Target {
     /// Its name, also that of its fuzz target.
     pub name: &'static str,
-    /// The file, in the folder that it is read in.
-    file: &'static str,
-    /// Sound files.
+    /// Sound bytes.
     pub seeds: fn() -> Vec<Vec<u8>>,
-    /// What else stands in the folder.
-    around: fn(&Path),
-    /// Reads everything; whether the file passed for a sound one.
-    read: fn(&Path, &Path) -> bool,
+    takes: Takes,
 }
 
-/// All readers.
-pub const TARGETS: [Target; 12] = [
-    Target { name: "safetensors", file: "x.safetensors", seeds: seeds::safetensors, around: nothing, read: model },
-    Target { name: "gguf", file: "x.gguf", seeds: seeds::gguf, around: nothing, read: model },
-    Target { name: "archive", file: "x.arrow-quant.parquet", seeds: seeds::archive, around: nothing, read: model },
-    Target { name: "index", file: "model.safetensors.index.json", seeds: seeds::index, around: shards, read: folder },
-    Target { name: "config", file: "config.json", seeds: seeds::config, around: component, read: folder },
-    Target { name: "quantization_config", file: "quantization_config.json", seeds: seeds::config, around: alone, read: folder },
-    Target { name: "model_index", file: "model_index.json", seeds: seeds::pipeline, around: parts, read: folder },
-    Target { name: "share", file: "share/arrow-quant-share.jsonl", seeds: seeds::share, around: share, read: joined },
-    Target {
-        name: "calibration_safetensors",
-        file: "c.safetensors",
-        seeds: seeds::calibration_tensors,
-        around: nothing,
-        read: calibration,
-    },
-    Target { name: "calibration_parquet", file: "c.parquet", seeds: seeds::calibration_parquet, around: nothing, read: calibration },
-    Target { name: "calibration_arrow", file: "c.arrow", seeds: seeds::calibration_arrow, around: nothing, read: calibration },
-    Target { name: "calibration_jsonl", file: "c.jsonl", seeds: seeds::calibration_lines, around: nothing, read: calibration },
+/// What becomes of the bytes; the last function of each tells whether they passed for sound ones.
+enum Takes {
+    /// They are a file: its name in a folder, what else stands there, and who reads it.
+    File(&'static str, fn(&Path), fn(&Path, &Path) -> bool),
+    Bytes(fn(&[u8]) -> bool),
+}
+
+use Takes::{Bytes, File};
+
+/// All readers, and the codecs.
+pub const TARGETS: [Target; 15] = [
+    Target { name: "safetensors", seeds: seeds::safetensors, takes: File("x.safetensors", nothing, model) },
+    Target { name: "gguf", seeds: seeds::gguf, takes: File("x.gguf", nothing, model) },
+    Target { name: "archive", seeds: seeds::archive, takes: File("x.arrow-quant.parquet", nothing, model) },
+    Target { name: "index", seeds: seeds::index, takes: File("model.safetensors.index.json", shards, folder) },
+    Target { name: "config", seeds: seeds::config, takes: File("config.json", component, folder) },
+    Target { name: "quantization_config", seeds: seeds::config, takes: File("quantization_config.json", alone, folder) },
+    Target { name: "model_index", seeds: seeds::pipeline, takes: File("model_index.json", parts, folder) },
+    Target { name: "share", seeds: seeds::share, takes: File("share/arrow-quant-share.jsonl", share, joined) },
+    Target { name: "calibration_safetensors", seeds: seeds::calibration_tensors, takes: File("c.safetensors", nothing, calibration) },
+    Target { name: "calibration_parquet", seeds: seeds::calibration_parquet, takes: File("c.parquet", nothing, calibration) },
+    Target { name: "calibration_arrow", seeds: seeds::calibration_arrow, takes: File("c.arrow", nothing, calibration) },
+    Target { name: "calibration_jsonl", seeds: seeds::calibration_lines, takes: File("c.jsonl", nothing, calibration) },
+    Target { name: "packing", seeds: codecs::seeds_of_packing, takes: Bytes(codecs::packing) },
+    Target { name: "rows", seeds: codecs::seeds_of_rows, takes: Bytes(codecs::rows) },
+    Target { name: "blocks", seeds: codecs::seeds_of_blocks, takes: Bytes(codecs::blocks) },
 ];
 
-/// A reader with a folder to read in.
+/// A target with a folder to read in.
 pub struct Bench<'t> {
     target: &'t Target,
     folder: TempDir,
@@ -57,15 +58,22 @@ impl<'t> Bench<'t> {
     /// Makes the folder.
     pub fn new(target: &'t Target) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        (target.around)(folder.path());
+        if let File(_, around, _) = target.takes {
+            around(folder.path());
+        }
         Self { target, folder }
     }
 
-    /// Reads a file of these bytes; whether it passed for a sound one.
+    /// Whether these bytes passed for sound ones.
     pub fn read(&self, bytes: &[u8]) -> bool {
-        let path = self.folder.path().join(self.target.file);
-        std::fs::write(&path, bytes).expect("the file can be written");
-        (self.target.read)(self.folder.path(), &path)
+        match self.target.takes {
+            Bytes(check) => check(bytes),
+            File(name, _, read) => {
+                let path = self.folder.path().join(name);
+                std::fs::write(&path, bytes).expect("the file can be written");
+                read(self.folder.path(), &path)
+            }
+        }
     }
 }
 
@@ -127,7 +135,13 @@ fn decoded(component: &Component) -> bool {
 }
 
 fn folder(folder: &Path, _file: &Path) -> bool {
-    inspect(folder, None, &seeds::control()).is_ok()
+    inspect(folder, None, &seeds::control()).map_err(as_refusal).is_ok()
+}
+
+/// An error that blames the file. One that blames this program is a defect, like a panic that did not get out.
+fn as_refusal(error: QuantError) -> QuantError {
+    assert!(!matches!(error, QuantError::Internal { .. }), "{error:?}");
+    error
 }
 
 fn joined(folder: &Path, _file: &Path) -> bool {
@@ -140,7 +154,7 @@ fn joined(folder: &Path, _file: &Path) -> bool {
         num_threads: 1,
     };
     // Its weight files are not there: the line by line part is what is read.
-    matches!(merge(&request, &seeds::control()), Ok(_) | Err(QuantError::ModelNotFound { .. }))
+    matches!(merge(&request, &seeds::control()).map_err(as_refusal), Ok(_) | Err(QuantError::ModelNotFound { .. }))
 }
 
 fn calibration(_folder: &Path, path: &Path) -> bool {
@@ -168,7 +182,29 @@ mod tests {
                 let other = matches!(target.name, "config" | "quantization_config" | "model_index" | "index");
                 assert!(sound || other, "{} {i}", target.name);
             }
-            assert!(!bench.read(b"") || target.name == "quantization_config", "{}", target.name);
+            let needs_bytes = matches!(target.takes, File(..)) && target.name != "quantization_config";
+            assert!(!(needs_bytes && bench.read(b"")), "{}", target.name);
         }
+    }
+
+    /// Files that fuzzing has found, each under the name of its target and what it was.
+    #[test]
+    fn what_was_found_stays_mended() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("found");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap();
+            let target = TARGETS.iter().find(|t| name.split('-').next() == Some(t.name)).unwrap();
+            let begun = std::time::Instant::now();
+            Bench::new(target).read(&std::fs::read(&path).unwrap());
+            assert!(begun.elapsed() < crate::MOST_TIME && crate::peak_mib().is_none_or(|p| p <= crate::MOST_MIB), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_target_is_one_of_cargo_fuzz() {
+        let manifest = include_str!("../../../fuzz/Cargo.toml");
+        let names: Vec<&str> = manifest.split("[[bin]]").skip(1).filter_map(|bin| bin.split('"').nth(1)).collect();
+        assert_eq!(names, TARGETS.map(|t| t.name));
     }
 }

@@ -225,6 +225,25 @@ fn a_job_that_died_between_its_two_renames() {
     text(&dir.path().join("out/complete"), "new");
     drop(staged(&dir.path().join("out"), true));
     assert_eq!(names(dir.path()), ["out/", "out/complete"]);
+    // It had, and somebody took it away since: half of the old one may be gone.
+    let dir = dead("replaced/half");
+    fs::remove_dir_all(dir.path().join(".out.aq-partial/content")).unwrap();
+    drop(staged(&dir.path().join("out"), false));
+    assert_eq!(names(dir.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_journal_that_lost_its_beginning_is_none() {
+    for (journal, found) in
+        [("{}\n", Found::Resumed), ("{}", Found::Swept), ("\0\0\0\n{}\n", Found::Swept), ("{\"a\":\0\0}\n", Found::Swept)]
+    {
+        let dir = TempDir::new().unwrap();
+        text(&dir.path().join(".out.aq-partial/content/x.bin"), "half");
+        text(&dir.path().join(".out.aq-partial/journal.jsonl"), journal);
+        let existing = Existing { overwrite: false, resume: true };
+        let staging = Staging::create(&Disk::default(), &dir.path().join("out"), existing).unwrap();
+        assert_eq!(staging.found, found, "{journal:?}");
+    }
 }
 
 #[test]

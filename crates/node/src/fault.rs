@@ -1,6 +1,7 @@
-//! The fault build's own functions: tests set a plan, and ask how often each site was passed. Never in a published build.
+//! The fault build's own functions: tests set a plan, ask how often each site was passed, and record what is changed on disk. Never in a
+//! published build.
 
-use aq_io::fault;
+use aq_io::{disk, fault};
 use napi_derive::napi;
 
 /// Replaces the plan: `action@site:hits[,…]`; an empty text means no faults. Answers with what is wrong in it, if anything.
@@ -13,4 +14,16 @@ pub fn set_fault_plan(text: String) -> Option<String> {
 #[napi]
 pub fn fault_counts() -> String {
     serde_json::to_string(&fault::counts()).unwrap_or_default()
+}
+
+/// Starts to record what jobs change on disk.
+#[napi]
+pub fn record_changes() {
+    disk::record_changes();
+}
+
+/// What was recorded, in order, as JSON; the recording ends.
+#[napi]
+pub fn recorded_changes() -> String {
+    disk::recorded_changes()
 }

@@ -157,13 +157,15 @@ impl Journal {
         let path = staging.journal();
         let mut first = identity.to_string();
         first.push('\n');
-        if !staging.resumed() || !disk.is_file(&path)? {
+        let earlier = if staging.resumed() && disk.is_file(&path)? { Some(Read::of(disk, &path)?) } else { None };
+        // Of several journals one may have lost its beginning while the first was whole: it tells of nothing.
+        let Some(Read { first: earlier, entries, whole }) = earlier.filter(|read| read.first.is_object()) else {
+            disk.remove(&path)?;
             let file = disk.create_new(&path)?;
             disk.write_at(&file, &path, first.as_bytes(), 0)?;
             let journal = Self { disk: disk.clone(), path, file, end: Mutex::new(first.len() as u64) };
             return Ok((journal, BTreeMap::new()));
-        }
-        let Read { first: earlier, entries, whole } = Read::of(disk, &path)?;
+        };
         let issues = differences(&earlier, identity);
         if !issues.is_empty() {
             return Err(QuantError::ResumeMismatch { path: staging.output().to_path_buf(), issues });

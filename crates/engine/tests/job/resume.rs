@@ -187,6 +187,18 @@ fn a_journal_cut_anywhere_is_gone_on_with_or_refused() {
 }
 
 #[test]
+fn a_later_layout_whose_journal_lost_its_beginning_is_made_again() {
+    let options = json!({"resume": true, "layout": ["sdnq", "gguf"], "numThreads": 1});
+    for text in ["", "{\"format\":", "\0\0\0\n{\"task\":0}\n"] {
+        let bench = interrupted_with(&options);
+        fs::write(bench.root().join(".out.aq-partial/journal.jsonl.1"), text).unwrap();
+        assert!(reused(&bench.run("out", &options).unwrap()) >= 3);
+        bench.run("fresh", &json!({"layout": ["sdnq", "gguf"]})).unwrap();
+        assert!(bench.tree("out") == bench.tree("fresh"), "{text:?}");
+    }
+}
+
+#[test]
 fn without_resume_the_staging_is_swept() {
     let (bench, _) = interrupted();
     let report = bench.run("out", &json!({})).unwrap();

@@ -14,8 +14,12 @@ use parquet::file::metadata::PageIndexPolicy;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Records of the index decoded at a time.
-const BATCH_RECORDS: usize = 1024;
+/// Records of the index decoded at a time. Each may have the longest name of a page: few bytes can repeat it.
+const BATCH_RECORDS: usize = 16;
+/// The largest page of the index.
+const MOST_PAGE: u64 = 4 << 20;
+/// What a value of the index takes until all are read, about.
+const VALUE_BYTES: u64 = 64;
 
 /// The file as the library reads it.
 struct Source(Chunks);
@@ -57,7 +61,7 @@ struct Parquet {
 }
 
 pub(super) fn open(file: &Arc<InputFile>) -> Result<Opened, CalibrationError> {
-    let source = Source::of(file);
+    let source = Source(Chunks::of(file).of_small(MOST_PAGE, VALUE_BYTES));
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
     let metadata = source.0.metadata().map_err(|e| source.told(e))?;
     let metadata = source.call(|| ArrowReaderMetadata::try_new(Arc::new(metadata), options))?;

@@ -1,5 +1,6 @@
 //! The operations. Positions make a repeat harmless; what is created is created new.
 
+use super::record::{Bytes, Change, appeared, changed};
 use super::{Disk, Failed};
 use crate::errno;
 use crate::error::{IoError, IoOp};
@@ -66,12 +67,14 @@ impl Disk {
 
     /// Creates a file that must not exist yet, for reading and writing.
     pub fn create_new(&self, path: &Path) -> Result<File, IoError> {
-        self.run(IoOp::Create, path, |_| Ok(File::options().read(true).write(true).create_new(true).open(path)?))
+        let create = |_| Ok(File::options().read(true).write(true).create_new(true).open(path)?);
+        self.change(IoOp::Create, path, Change::Create(path), create)
     }
 
     /// Opens a file for reading and writing, created where it is missing, its content kept.
     pub fn open_or_create(&self, path: &Path) -> Result<File, IoError> {
-        self.run(IoOp::Create, path, |_| Ok(File::options().create(true).truncate(false).read(true).write(true).open(path)?))
+        let create = |_| Ok(File::options().create(true).truncate(false).read(true).write(true).open(path)?);
+        self.change(IoOp::Create, path, Change::Create(path), create)
     }
 
     /// At most `buffer.len()` bytes from `offset`; fewer at the end of the file.
@@ -121,24 +124,26 @@ impl Disk {
                     n => Ok(n),
                 }
             });
-            done += written.map_err(|e| e.at(offset + done as u64))?;
+            let written = written.map_err(|e| e.at(offset + done as u64))?;
+            changed(Change::Write(path, offset + done as u64, Bytes(&bytes[done..done + written])));
+            done += written;
         }
         Ok(())
     }
 
     /// Gives a file its length.
     pub fn set_len(&self, file: &File, path: &Path, len: u64) -> Result<(), IoError> {
-        self.run(IoOp::Write, path, |_| Ok(file.set_len(len)?))
+        self.change(IoOp::Write, path, Change::Length(path, len), |_| Ok(file.set_len(len)?))
     }
 
     /// Makes a file's bytes durable; never repeated.
     pub fn sync(&self, file: &File, path: &Path) -> Result<(), IoError> {
-        self.run(IoOp::Sync, path, |_| Ok(file.sync_all()?))
+        self.change(IoOp::Sync, path, Change::Sync(path), |_| Ok(file.sync_all()?))
     }
 
     /// Makes names in a folder durable.
     pub fn sync_folder(&self, path: &Path) -> Result<(), IoError> {
-        self.run(IoOp::Sync, path, |_| Ok(os::sync_folder(path)?))
+        self.change(IoOp::Sync, path, Change::SyncFolder(path), |_| Ok(os::sync_folder(path)?))
     }
 
     /// Creates a file with these bytes, durable.
@@ -169,6 +174,7 @@ impl Disk {
         // A symlink standing in the source (a hub cache is made of them) is followed: the output must not point into a cache.
         let from = self.run(IoOp::Link, from, |_| Ok(fs::canonicalize(from)?))?;
         if reflink_copy::reflink(&from, to).is_ok() || fs::hard_link(&from, to).is_ok() {
+            appeared(to);
             return Ok(self.sync(&self.open(to)?, to)?);
         }
         self.copy(&from, to, check)
@@ -176,12 +182,12 @@ impl Disk {
 
     /// Creates a folder that must not exist yet.
     pub fn create_folder(&self, path: &Path) -> Result<(), IoError> {
-        self.run(IoOp::Mkdir, path, |_| Ok(fs::create_dir(path)?))
+        self.change(IoOp::Mkdir, path, Change::Folder(path), |_| Ok(fs::create_dir(path)?))
     }
 
     /// Creates a folder unless it is there; whether it was created.
     pub fn ensure_folder(&self, path: &Path) -> Result<bool, IoError> {
-        self.run(IoOp::Mkdir, path, |_| match fs::create_dir(path) {
+        self.change(IoOp::Mkdir, path, Change::Folder(path), |_| match fs::create_dir(path) {
             // Or was there: others may remove it at any moment.
             Err(e)
                 if e.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(path).map_or(true, |m| m.is_dir() || path.is_dir()) =>
@@ -197,18 +203,18 @@ impl Disk {
         if self.is_folder(path)? {
             return Ok(());
         }
-        self.run(IoOp::Mkdir, path, |_| Ok(fs::create_dir_all(path)?))
+        self.change(IoOp::Mkdir, path, Change::Folder(path), |_| Ok(fs::create_dir_all(path)?))
     }
 
     /// Gives a file or folder another name.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<(), IoError> {
-        self.run(IoOp::Rename, to, |_| Ok(fs::rename(from, to)?))
+        self.change(IoOp::Rename, to, Change::Rename(from, to), |_| Ok(fs::rename(from, to)?))
     }
 
     /// Removes a file, or a folder with what is in it; nothing there is fine.
     pub fn remove(&self, path: &Path) -> Result<(), IoError> {
         let Some(meta) = self.find_link(path)? else { return Ok(()) };
-        self.run(IoOp::Remove, path, |_| {
+        self.change(IoOp::Remove, path, Change::Remove(path), |_| {
             let removed = if meta.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
             removed.or_else(|e| if errno::is_absent(&e) { Ok(()) } else { Err(e) }).map_err(Failed::from)
         })
@@ -216,7 +222,7 @@ impl Disk {
 
     /// Removes a folder if it is empty.
     pub fn remove_empty(&self, path: &Path) -> Result<(), IoError> {
-        self.run(IoOp::Remove, path, |_| Ok(fs::remove_dir(path)?))
+        self.change(IoOp::Remove, path, Change::Remove(path), |_| Ok(fs::remove_dir(path)?))
     }
 
     /// Takes the advisory lock of a file, which dies with its process.

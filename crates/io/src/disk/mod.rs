@@ -8,17 +8,21 @@
 
 mod files;
 mod input;
+mod record;
 mod retry;
 
 pub use files::Locked;
 pub use input::InputFile;
 pub(crate) use input::buffer;
+#[cfg(feature = "fault")]
+pub use record::{record_changes, recorded_changes};
 pub use retry::{DEFAULT_RETRIES, Retried};
 
 use crate::errno::{self, ErrnoClass};
 use crate::error::{IoError, IoOp};
 use crate::fault::{self, Effect};
 use aq_core::{CancelToken, StopSource};
+use record::{Change, changed};
 use retry::{Budget, Limits, MOST_INTERRUPTIONS, delay};
 use std::io;
 use std::path::Path;
@@ -144,6 +148,13 @@ impl Disk {
             }
             attempts += 1;
         }
+    }
+
+    /// The same for what changes the disk.
+    fn change<T>(&self, op: IoOp, path: &Path, change: Change<'_>, attempt: impl FnMut(bool) -> Result<T, Failed>) -> Result<T, IoError> {
+        let value = self.run(op, path, attempt)?;
+        changed(change);
+        Ok(value)
     }
 
     fn budget(&self, wait: Duration) -> bool {

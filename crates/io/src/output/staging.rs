@@ -3,9 +3,13 @@
 //! A lock file in it dies with its process: a locked folder is a running job, an unlocked one is what a dead or interrupted job left. That
 //! is swept, or gone on with when the job resumes. A staging that was not committed is removed, and the parents it had created with it,
 //! unless what was staged is to be kept.
+//!
+//! After a power loss any name may be there or not that was given or taken away since its folder was synced. So a folder is synced before a
+//! step that would be wrong without those before it.
 
 use crate::disk::{Disk, Locked};
 use crate::error::IoError;
+use serde::de::IgnoredAny;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -67,7 +71,7 @@ impl Staging {
             _ => Ok(()),
         };
         refuse()?;
-        let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = parent_of(output);
         let name = output.file_name().unwrap_or_default().to_string_lossy();
         let folder = parent.join(format!(".{name}.aq-partial"));
         let created = create_parents(disk, parent)?;
@@ -91,10 +95,13 @@ impl Staging {
             self.found = if self.existing.resume && self.journal_begun()? { Found::Resumed } else { Found::Swept };
         }
         if !self.resumed() {
-            for name in disk.names(&self.folder)?.iter().filter(|n| n.starts_with(JOURNAL) || n.starts_with(TABLES)) {
-                disk.remove(&self.folder.join(name))?;
+            let stale = |n: &&String| [JOURNAL, TABLES, CONTENT].iter().any(|of| n.starts_with(of));
+            let names = disk.names(&self.folder)?;
+            let stale: Vec<&String> = names.iter().filter(stale).collect();
+            stale.iter().try_for_each(|name| disk.remove(&self.folder.join(name)))?;
+            if !stale.is_empty() {
+                disk.sync_folder(&self.folder)?; // a journal that came back would tell of other files than are in the new content
             }
-            disk.remove(&content)?;
             disk.create_folder(&content)?;
         }
         Ok(())
@@ -155,19 +162,30 @@ impl Staging {
         self.disk.remove_empty(&self.folder)
     }
 
-    /// Whether there is a journal that says what its job was. One whose first line was being written when the job died says nothing.
+    /// Whether there is a journal that says what its job was. One whose first line was not written, or was lost, says nothing.
     fn journal_begun(&self) -> Result<bool, IoError> {
         let path = self.journal();
-        Ok(self.disk.is_file(&path)? && self.disk.read_file(&path, MOST_JOURNAL)?.contains(&b'\n'))
+        if !self.disk.is_file(&path)? {
+            return Ok(false);
+        }
+        let bytes = self.disk.read_file(&path, MOST_JOURNAL)?;
+        let first = bytes.iter().position(|&b| b == b'\n').map(|end| &bytes[..end]);
+        Ok(first.is_some_and(|line| serde_json::from_slice::<IgnoredAny>(line).is_ok()))
     }
 
-    /// Undoes a replacement that died between its two renames: the old output is the only one there is.
+    /// Undoes a replacement that died between its two renames, where the old output is the only one there is. Past the second, what was
+    /// staged has left: then the old one is in the way, and half of it may be gone.
     fn put_back(&self) -> Result<(), IoError> {
-        let old = self.folder.join(REPLACED);
-        if self.disk.find_link(&old)?.is_none() {
+        let (disk, old) = (&self.disk, self.folder.join(REPLACED));
+        if disk.find_link(&old)?.is_none() {
             return Ok(());
         }
-        if self.disk.find_link(&self.output)?.is_none() { self.disk.rename(&old, &self.output) } else { self.disk.remove(&old) }
+        if disk.find_link(&self.output)?.is_none() && disk.find_link(&self.content())?.is_some() {
+            disk.rename(&old, &self.output)?;
+            return disk.sync_folder(parent_of(&self.output));
+        }
+        disk.sync_folder(parent_of(&self.output))?; // the new one may not have its name for good
+        disk.remove(&old)
     }
 
     fn content(&self) -> PathBuf {
@@ -247,9 +265,14 @@ impl Staging {
         Ok(path)
     }
 
-    /// Makes the content durable: the last that may take long.
+    /// Makes the content durable: the last that may take long. So does the place to which an old output goes.
     pub fn seal(&self) -> Result<(), IoError> {
-        sync_folders(&self.disk, &self.content())
+        sync_folders(&self.disk, &self.content())?;
+        if self.disk.find_link(&self.output)?.is_some() {
+            self.disk.sync_folder(&self.folder)?;
+            self.disk.sync_folder(parent_of(&self.output))?;
+        }
+        Ok(())
     }
 
     /// Gives the content its name. An output that is replaced stays until the new one has its place. What cannot be removed afterwards is
@@ -271,8 +294,7 @@ impl Staging {
             return Err(error);
         }
         self.settled = true;
-        let parent = self.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let durable = disk.sync_folder(parent);
+        let durable = disk.sync_folder(parent_of(&self.output));
         let left = self.release();
         durable.map(|()| left)
     }
@@ -315,7 +337,11 @@ impl Drop for Staging {
     }
 }
 
-/// Creates missing parents one by one, so that exactly those can be removed again.
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Creates missing parents one by one, durable, so that exactly those can be removed again.
 fn create_parents(disk: &Disk, parent: &Path) -> Result<Vec<PathBuf>, IoError> {
     let mut missing: Vec<&Path> = Vec::new();
     for folder in parent.ancestors().take_while(|p| !p.as_os_str().is_empty()) {
@@ -325,17 +351,19 @@ fn create_parents(disk: &Disk, parent: &Path) -> Result<Vec<PathBuf>, IoError> {
         missing.push(folder);
     }
     let mut created: Vec<PathBuf> = Vec::new();
-    for folder in missing.into_iter().rev() {
-        match disk.ensure_folder(folder) {
-            Ok(true) => created.push(folder.into()),
-            Ok(false) => {} // made by somebody else meanwhile
-            Err(error) => {
-                for folder in created.iter().rev() {
-                    let _ = disk.remove_empty(folder);
-                }
-                return Err(error);
-            }
+    let mut create = |folder: &Path| {
+        // Or made by somebody else meanwhile.
+        if disk.ensure_folder(folder)? {
+            created.push(folder.into());
+            disk.sync_folder(parent_of(folder))?;
         }
+        Ok(())
+    };
+    if let Err(error) = missing.into_iter().rev().try_for_each(&mut create) {
+        for folder in created.iter().rev() {
+            let _ = disk.remove_empty(folder);
+        }
+        return Err(error);
     }
     Ok(created)
 }

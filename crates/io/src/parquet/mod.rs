@@ -6,6 +6,7 @@
 //! work of the `parquet` crate.
 
 mod chunks;
+mod fields;
 mod page;
 mod read;
 mod row;

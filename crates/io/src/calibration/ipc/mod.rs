@@ -20,8 +20,10 @@ use plain::{Batch, Place};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes that one compressed buffer may become. Zeros compress without bound, so the ratio says nothing.
-const MOST_UNCOMPRESSED: i64 = 1 << 34;
+/// What the compressed buffers of a batch may become together: as much in any case, and so many times the file. Zeros compress without bound,
+/// so the ratio of a buffer says nothing.
+const LEAST_ROOM: u64 = 64 << 20;
+const MOST_RATIO: u64 = 100;
 
 /// A file, and the errors of this form.
 struct Bytes {
@@ -70,7 +72,7 @@ impl Bytes {
         Ok(Buffer::from_vec(bytes))
     }
 
-    /// Compressed buffers state what they become; the decoder reserves as much without asking.
+    /// Compressed buffers state what they become; the decoder makes room for as much without asking.
     fn check_compression(&self, bytes: &[u8], block: &Block) -> Result<(), CalibrationError> {
         let (head, body) = bytes.split_at(block.metaDataLength() as usize);
         self.call(|| {
@@ -80,15 +82,17 @@ impl Bytes {
             if batch.compression().is_none() {
                 return Ok(());
             }
+            let (room, mut total) = (LEAST_ROOM.max(self.len().saturating_mul(MOST_RATIO)), 0u64);
             for buffer in batch.buffers().iter().flatten() {
                 let stated = usize::try_from(buffer.offset()).ok().and_then(|at| body.get(at..)?.first_chunk::<8>());
                 let stated = stated.map_or(0, |b| i64::from_le_bytes(*b));
-                let refused = || ArrowError::MemoryError(format!("a buffer would become {stated} bytes"));
                 if buffer.length() > 0 && stated > 0 {
-                    let len = usize::try_from(stated).ok().filter(|_| stated <= MOST_UNCOMPRESSED).ok_or_else(refused)?;
-                    Vec::<u8>::new().try_reserve_exact(len).map_err(|_| refused())?;
+                    total = total.saturating_add(stated as u64);
                 }
             }
+            let refused = || ArrowError::MemoryError(format!("the buffers of a batch would become {total} bytes"));
+            let len = usize::try_from(total).ok().filter(|_| total <= room).ok_or_else(refused)?;
+            Vec::<u8>::new().try_reserve_exact(len).map_err(|_| refused())?;
             Ok(())
         })
     }
