@@ -199,7 +199,8 @@ mod tests {
         let endless = [0xf9, 0xf7, 0xff, 0xff, 0xff, 0xff, 7];
         // Statistics of a long value.
         let long = [&sound[..15], &[0x1c, 0x18, 0x80, 0x80, 1], &[7; 1 << 14], &[0, 0, 0]].concat();
-        for (bytes, is_sound) in [(&sound[..], true), (&endless[..], false), (&long[..], true), (&long[..1 << 13], false), (&[][..], false)] {
+        for (bytes, is_sound) in [(&sound[..], true), (&endless[..], false), (&long[..], true), (&long[..1 << 13], false), (&[][..], false)]
+        {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), bytes).unwrap();
             let chunks = Chunks::of(&Arc::new(InputFile::open(&Disk::default(), file.path()).unwrap()));

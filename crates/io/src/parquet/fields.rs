@@ -49,18 +49,7 @@ pub const PAGE: Fields = &[
     (8, Struct(&[(1, Count), (2, Int), (3, Int), (4, Int), (5, Int), (6, Int), (7, Flag), (8, Struct(STATISTICS))])),
 ];
 
-const ELEMENT: Fields = &[
-    (1, Int),
-    (2, Int),
-    (3, Int),
-    (4, Text),
-    (5, Int),
-    (6, Int),
-    (7, Int),
-    (8, Int),
-    (9, Int),
-    (10, Struct(LOGICAL)),
-];
+const ELEMENT: Fields = &[(1, Int), (2, Int), (3, Int), (4, Text), (5, Int), (6, Int), (7, Int), (8, Int), (9, Int), (10, Struct(LOGICAL))];
 
 /// Logical types, one of which is set.
 const LOGICAL: Fields = &[
@@ -84,14 +73,8 @@ const LOGICAL: Fields = &[
 ];
 const TIME: Fields = &[(1, Flag), (2, Struct(&[(1, NONE), (2, NONE), (3, NONE)]))];
 
-const ROW_GROUP: Fields = &[
-    (1, List(&Struct(CHUNK))),
-    (2, Int),
-    (3, Int),
-    (4, List(&Struct(&[(1, Int), (2, Flag), (3, Flag)]))),
-    (5, Int),
-    (7, Int),
-];
+const ROW_GROUP: Fields =
+    &[(1, List(&Struct(CHUNK))), (2, Int), (3, Int), (4, List(&Struct(&[(1, Int), (2, Flag), (3, Flag)]))), (5, Int), (7, Int)];
 const CHUNK: Fields = &[(1, Text), (2, Int), (3, Struct(COLUMN)), (4, Int), (5, Int), (6, Int), (7, Int)];
 const COLUMN: Fields = &[
     (1, Int),
