@@ -87,11 +87,14 @@ describe.each([false, true])('overwrite: %s', (overwrite) => {
     for (const [index, moment] of moments(MOMENTS, overwrite ? 2 : 1).entries()) {
       const place = await placeFor(modelPath, overwrite);
       const context = `killed at ${moment.toFixed(3)} of ${duration.toFixed(0)} ms`;
-      const { signal, stdout } = await killed({ ...job, outputPath: place.outputPath, overwrite }, moment * duration);
+      const { signal, stdout, stderr } = await killed(
+        { ...job, outputPath: place.outputPath, overwrite },
+        moment * duration,
+      );
       const isWhole = isNew(place, wanted, context);
       tally.killed(place, isWhole);
       if (!isWhole)
-        expect({ signal, ended: stdout.includes('end') }, context).toEqual({ signal: 'SIGKILL', ended: false });
+        expect({ signal, stdout, stderr }, context).toEqual({ signal: 'SIGKILL', stdout: 'start\n', stderr: '' });
       await expectNextRun(place, wanted, job, context);
       tally.identical(false);
       if (index === 0) {
