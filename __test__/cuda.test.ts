@@ -123,7 +123,7 @@ describe.skipIf(process.platform !== 'linux')('a driver is there', () => {
 
   test('without fallback it is an error', async () => {
     const { error, outputPath } = await there(
-      { device: 'cuda', deviceFallback: false },
+      { device: 'cuda', deviceFallback: false, numThreads: 1 },
       { AQ_FAKE_FAIL: 'launch:3+:700' },
     );
     expect(error).toMatchObject({

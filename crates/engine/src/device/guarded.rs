@@ -40,7 +40,9 @@ impl Guarded {
         self.tell(control, change);
         if let Pass::Refused(left) = pass {
             let retry_after_ms = left.map(|d| d.as_millis() as u64);
-            let failed = self.failed(DeviceError { op: "wait", status: String::new(), kind: DeviceErrorKind::Passing }, retry_after_ms);
+            // Never again: another worker saw the context die.
+            let kind = if left.is_none() { DeviceErrorKind::Sticky } else { DeviceErrorKind::Passing };
+            let failed = self.failed(DeviceError { op: "wait", status: String::new(), kind }, retry_after_ms);
             return self.on_cpu(control, work, out, scratch, "its circuit breaker is open", failed);
         }
         match self.on_device(control, work, &mut out, scratch) {
