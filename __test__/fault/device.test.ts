@@ -133,4 +133,8 @@ test('a dead context latches the breaker; jobs go on without the device', async 
   bench.expectOutput();
   const never = await bench.run('', { ...device, overwrite: true, deviceFallback: false });
   expect(never.error?.retryAfterMs).toBeUndefined();
+  expect(never.error).toMatchObject({
+    hint: 'Restart the process before using this device again.',
+    details: { sticky: true },
+  });
 });
