@@ -6,8 +6,8 @@ use libfuzzer_sys::fuzz_target;
 use std::panic;
 use std::sync::LazyLock;
 
-/// Other libraries' sources, and the standard library's, in the places of panics.
-const ELSEWHERE: [&str; 2] = ["/registry/src/", "/rustc/"];
+/// Other libraries' sources, and the standard library's with and without the component `rust-src`, in the places of panics.
+const ELSEWHERE: [&str; 3] = ["/registry/src/", "/rustc/", "/rustlib/src/"];
 
 static BENCH: LazyLock<Bench<'static>> = LazyLock::new(|| {
     let name = env!("CARGO_BIN_NAME");

@@ -45,8 +45,10 @@ fn encoded(level: Level, shape: &[usize], scheme: Scheme, row: &[f32]) -> Vec<u3
 fn every_level_gives_the_same_bits() {
     let levels = Level::available();
     println!("levels: {:?}", levels.iter().map(|l| l.name()).collect::<Vec<_>>());
-    for shape in SHAPES {
-        for (i, row) in rows(shape.iter().product()).iter().enumerate() {
+    // Miri is a thousand times slower: the smallest shape with kernel positions, and two rows.
+    let (shapes, few) = if cfg!(miri) { (&SHAPES[8..], 2) } else { (&SHAPES[..], usize::MAX) };
+    for shape in shapes {
+        for (i, row) in rows(shape.iter().product()).iter().take(few).enumerate() {
             for scheme in schemes().into_iter().flat_map(|s| rotations(shape[1], s)) {
                 let wanted = encoded(Level::GENERIC, shape, scheme, row);
                 for &level in &levels {

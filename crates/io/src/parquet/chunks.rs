@@ -199,8 +199,21 @@ mod tests {
         let endless = [0xf9, 0xf7, 0xff, 0xff, 0xff, 0xff, 7];
         // Statistics of a long value.
         let long = [&sound[..15], &[0x1c, 0x18, 0x80, 0x80, 1], &[7; 1 << 14], &[0, 0, 0]].concat();
-        for (bytes, is_sound) in [(&sound[..], true), (&endless[..], false), (&long[..], true), (&long[..1 << 13], false), (&[][..], false)]
-        {
+        // Of 2^27 bytes, and of 2^24 values in few.
+        let large = [0x15, 0, 0x15, 0x80, 0x80, 0x80, 0x80, 1, 0x15, 8, 0];
+        let many = [0x15, 0, 0x15, 8, 0x15, 8, 0x2c, 0x15, 0x80, 0x80, 0x80, 0x10, 0, 0];
+        for bytes in [&large[..], &many] {
+            assert!(thrift::walked(bytes, PAGE).is_some());
+        }
+        for (bytes, is_sound) in [
+            (&sound[..], true),
+            (&large[..], false),
+            (&many[..], false),
+            (&endless[..], false),
+            (&long[..], true),
+            (&long[..1 << 13], false),
+            (&[][..], false),
+        ] {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), bytes).unwrap();
             let chunks = Chunks::of(&Arc::new(InputFile::open(&Disk::default(), file.path()).unwrap()));

@@ -85,6 +85,24 @@ fn bytes_changed_at_random_never_panic() {
     });
 }
 
+/// Zeros compress without bound: a few kilobytes may become as much as any file may take, and not more.
+#[test]
+fn files_that_become_thousands_of_times_what_they_are() {
+    let zeros = |n: usize| Rows { layer: "a".into(), step: 0, count: 1, in_features: n, data: vec![0.0; n], weight: 1.0 };
+    let zstd = Compression::ZSTD(ZstdLevel::default());
+    let dir = TempDir::new().unwrap();
+    for (n, is_read) in [(4 << 20, true), (20 << 20, false)] {
+        let list = [zeros(n)];
+        let arrow = attempt(&dir, "arrow", &forms::arrow_file(&list, Typing::Views, Some(CompressionType::ZSTD)));
+        let parquet = attempt(&dir, "parquet", &forms::parquet(&list, Typing::Documented, zstd, 1));
+        if is_read {
+            assert!(arrow.unwrap() == list && parquet.unwrap() == list);
+        } else {
+            assert!(matches!(arrow, Err(CalibrationError::Arrow { .. })) && matches!(parquet, Err(CalibrationError::Parquet { .. })));
+        }
+    }
+}
+
 #[test]
 fn other_bytes_under_the_name() {
     for bytes in [
