@@ -113,7 +113,8 @@ pub fn quantize(job: &JobContext<'_>, index: usize, files: &LayerFiles<'_>, plac
             return Err(QuantError::QuantizationFailed { path: files.source.path().into(), layer: Some(layer.name.clone()), failure });
         }
         if !measured.sums.vv.is_finite() {
-            // A decoded value that the type of the output does not hold (`plainDtype`), or one past f32 where a scale next to the largest was rounded up.
+            // A decoded value that the type of the output does not hold (`plainDtype`), or one past f32, where a scale next to the
+            // largest was rounded up.
             let failure = WorkFailure::ScaleOverflow { group: 0, dtype: spec.dtype.name() };
             return Err(QuantError::QuantizationFailed { path: files.source.path().into(), layer: Some(layer.name.clone()), failure });
         }
