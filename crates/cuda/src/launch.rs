@@ -2,7 +2,7 @@
 //! the same list.
 
 use aq_core::{BitWidth, Geometry, Method, ScaleDtype, Scheme, ZeroKind};
-use aq_kernels::Tuning;
+use aq_kernels::{RowCodec, Tuning};
 
 /// Most threads of a block. The search keeps a column of shared memory for each.
 const THREADS: u32 = 128;
@@ -113,9 +113,8 @@ pub fn encode(g: Geometry, scheme: Scheme, tuning: Tuning, rows: usize) -> Vec<L
     if let Some(block) = scheme.rotation {
         launches.push(rotate(Slot::Weights, rows * g.row(), block));
     }
-    let gain = scheme.method != Method::Rtn && tuning.gain && scheme.bits != BitWidth::Eight;
-    let weighted = scheme.bits == BitWidth::Two && tuning.magnitude;
-    let kernel = match (scheme.method, weighted, scheme.symmetric()) {
+    let codec = RowCodec::new(g, scheme, tuning);
+    let kernel = match (scheme.method, codec.weighs_by_magnitude(), scheme.symmetric()) {
         (Method::Rtn, _, false) => "rtn",
         (Method::Rtn, _, true) => "rtn_symmetric",
         (_, false, false) => "mse",
@@ -129,7 +128,7 @@ pub fn encode(g: Geometry, scheme: Scheme, tuning: Tuning, rows: usize) -> Vec<L
     let what = scheme_args(g, scheme, groups);
     let args = buffers.into_iter().chain(what.clone()).chain([Arg::U32(u32::from(shared > 0))]).collect();
     launches.push(Launch { kernel, blocks: blocks(groups, threads), threads, shared, args });
-    if gain {
+    if codec.restores_gain() {
         let buffers = [Slot::Moments, Slot::Scales, Slot::Zeros].map(Arg::Buffer);
         let args = buffers.into_iter().chain(what).chain([Arg::U32(u32::from(scheme.symmetric()))]).collect();
         launches.push(Launch { kernel: "gain", blocks: blocks(rows, 64), threads: 64, shared: 0, args });

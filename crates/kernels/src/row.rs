@@ -325,7 +325,7 @@ impl RowCodec {
             })),
             // Without moments at hand: what is compared with, and what remains where they help nothing.
             Method::Mse | Method::Gptq => {
-                let weigh = if bits == BitWidth::Two && self.tuning.magnitude { Weigh::ByMagnitude } else { Weigh::Alike };
+                let weigh = if self.weighs_by_magnitude() { Weigh::ByMagnitude } else { Weigh::Alike };
                 s.moments.clear();
                 let moments = self.restores_gain().then_some(&mut s.moments);
                 let mut out = Outcome { params: &mut s.params, moments };
@@ -356,7 +356,13 @@ impl RowCodec {
         Wanted { max: bits.max_code() as u8, dtype: scale_dtype, symmetric: self.scheme.symmetric(), whole: zero == ZeroKind::Integer }
     }
 
-    fn restores_gain(&self) -> bool {
+    /// Whether the search weighs errors by the magnitude of their weights.
+    pub fn weighs_by_magnitude(&self) -> bool {
+        self.scheme.bits == BitWidth::Two && self.tuning.magnitude
+    }
+
+    /// Whether the row's gain is restored after the search.
+    pub fn restores_gain(&self) -> bool {
         self.scheme.method != Method::Rtn && self.tuning.gain && self.scheme.bits != BitWidth::Eight
     }
 

@@ -125,7 +125,7 @@ impl Compute {
 
     /// Whether there is a device, and which of a job's layers it is not given: those that are encoded with second moments, and blocks.
     pub fn leaves(&self, scheme: &Scheme) -> bool {
-        self.device.is_some() && (scheme.blocks.is_some() || scheme.method == Method::Gptq)
+        self.device.is_some() && !suits(scheme)
     }
 
     /// Encodes rows into `out`, which is given the sizes they need.
@@ -162,6 +162,11 @@ impl Codes<'_> {
             zeros: &mut self.zeros[rows.start * scales..rows.end * scales],
         }
     }
+}
+
+/// Whether a device can encode layers of a scheme: second moments and blocks stay on the CPU.
+pub fn suits(scheme: &Scheme) -> bool {
+    scheme.blocks.is_none() && scheme.method != Method::Gptq
 }
 
 /// A device as `diagnose()` tells of it.

@@ -15,14 +15,14 @@ use super::target::{self, Subject};
 use super::tasks::{OutputFile, all, encode_all, open_files, verified};
 use super::{before, files, manifest, parts, quality};
 use crate::control::{Control, Limits};
-use crate::device::{Compute, Demand};
+use crate::device::{self, Compute, Demand};
 use crate::error::QuantError;
 use crate::memory::Memory;
 use crate::modality;
 use crate::plan::{LayerPlan, Plan};
 use crate::tuning::Tuning;
 use aq_core::report::{QuantizeReport, TargetReport, Warning};
-use aq_core::{GivenConfig, Method, Mode, Phase, ResolvedConfig};
+use aq_core::{GivenConfig, Mode, Phase, ResolvedConfig};
 use aq_io::Disk;
 use aq_io::fault::{self, Site};
 use aq_io::layout::Layout;
@@ -179,8 +179,7 @@ pub(super) fn prepare(
     tracing::debug!(layers = plan.layers.len(), bytes = plan.bytes(&source), "planned");
     // Rows of calibration take the other half; those of layers that come one at a time a quarter, which leaves more to their moments.
     let (limit, threads) = (config.max_memory_limit_mb << 20, thread_count(config.num_threads));
-    let given_away =
-        plan.layers.iter().map(|l| (l.spec.geometry, &l.spec.scheme)).filter(|(_, s)| s.blocks.is_none() && s.method != Method::Gptq);
+    let given_away = plan.layers.iter().map(|l| (l.spec.geometry, &l.spec.scheme)).filter(|(_, s)| device::suits(s));
     let compute = Compute::choose(config.device, config.device_fallback, Demand::of(given_away, tuning.rows(), threads).as_ref())?;
     let memory = match config.calibration {
         Some(_) => Memory::new(limit / 2, threads).with_whole(limit / 4 * 3),

@@ -15,7 +15,7 @@ const REPEATS: u32 = 20;
 pub fn run(device: &Device) -> Result<(), Failure> {
     let g = Geometry::of(&SHAPE, 64).expect("a shape with rows");
     let weights: Vec<f32> = (0..g.numel() as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 16_777_216.0 - 0.5).collect();
-    let peak = device.in_lane(|lane| {
+    device.in_lane(|lane| {
         for slot in Slot::ALL {
             lane.reserve(slot, slot.bytes(g, BitWidth::Eight, g.out))?;
         }
@@ -38,10 +38,8 @@ pub fn run(device: &Device) -> Result<(), Failure> {
         }
         let rotated = launch::encode(g, scheme(BitWidth::Four, Method::Rtn, Some(256)), Tuning::default(), g.out);
         told(lane, device, &rotated[0], "blocks of 256", 8.0 * g.numel() as f64, peak)?;
-        told(lane, device, &launch::errors(g, g.out), "", 8.0 * g.numel() as f64, peak)?;
-        Ok(peak)
+        told(lane, device, &launch::errors(g, g.out), "", 8.0 * g.numel() as f64, peak)
     })?;
-    assert!(peak > 0.0);
     jobs(device, g, &weights)
 }
 
